@@ -1,0 +1,63 @@
+//! The one word that every packet reads, and what stands beside it.
+
+use crate::OBSERVERS;
+
+/// The only element of the array `CONTROL`, which user space maps into its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Control {
+    /// [`MAGIC`](crate::MAGIC).
+    pub magic: u32,
+    /// [`ABI_VERSION`](crate::ABI_VERSION).
+    pub abi: u32,
+    /// A bit for each observer that looks. The kernel clears that of one whose heartbeat has stopped.
+    pub observers: u64,
+    /// A bit for each observer that wants every packet; that of one that does not look means nothing.
+    pub each_packet: u64,
+    /// An [`Active`], packed.
+    pub active: u64,
+    /// Inode number of the network namespace whose interface indexes the endpoints mean.
+    pub netns: u64,
+    /// Timer ticks a second of this kernel.
+    pub hz: u32,
+    /// Always 0.
+    pub pad: u32,
+    /// Last sign of life of each observer, nanoseconds of `CLOCK_MONOTONIC`.
+    pub heartbeats: [u64; OBSERVERS as usize],
+}
+
+/// Which generation of policy is in force, packed into one word so that one read gives a consistent answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Active {
+    /// The generation in force; 0: none was ever loaded, everything passes.
+    pub generation: u16,
+    /// The one before it.
+    pub previous: u16,
+    /// Seconds of `CLOCK_MONOTONIC` after which the one before applies again; 0: the generation is confirmed.
+    pub deadline: u32,
+}
+
+impl Active {
+    /// Packs it into the word that [`Control::active`] holds.
+    #[must_use]
+    pub const fn pack(self) -> u64 {
+        self.generation as u64 | (self.previous as u64) << 16 | (self.deadline as u64) << 32
+    }
+
+    /// The reverse of [`pack`](Self::pack).
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, reason = "each field is cut out of its own bits")]
+    pub const fn unpack(word: u64) -> Self {
+        Self { generation: word as u16, previous: (word >> 16) as u16, deadline: (word >> 32) as u32 }
+    }
+}
+
+/// The kernel's two clocks at one instant, as the `clock` program reads them: what turns jiffies into time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Clock {
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    pub monotonic: u64,
+    /// Jiffies.
+    pub jiffies: u64,
+}

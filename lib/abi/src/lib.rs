@@ -1,0 +1,59 @@
+//! What the kernel side and the user side of chainkit agree on: every struct that lies in a BPF map or a ring buffer,
+//! and every number that both must know.
+//!
+//! Rules of this crate: plain integers and arrays of them, explicit padding, no `Option`, no `bool`, no enum inside a
+//! shared struct (a byte from the other side may be anything), and a size assertion for each. Addresses and ports inside
+//! *keys* are in network byte order, as they lie in the packet; everything in an [`Event`] is in host byte order but
+//! for addresses, which are arrays of bytes in the order people write them.
+//!
+//! A change of any layout here is a change of [`ABI_VERSION`], which is part of the path that maps are pinned under.
+//!
+//! Start at [`Event`] for what user space sees, at [`Conn`] for what the datapath remembers.
+#![no_std]
+
+mod conn;
+mod control;
+mod counter;
+mod endpoint;
+mod event;
+mod filter;
+mod limits;
+
+pub use conn::{Conn, Key4, Key6, TableState, fragment, opened, state};
+pub use control::{Active, Clock, Control};
+pub use counter::{COUNTERS, Counter};
+pub use endpoint::{Denial, Endpoint, flag, mode};
+pub use event::{Event, close, hook, kind, reason, reply, tcp, verdict};
+pub use filter::{
+    FILTER_PORTS, FILTER_PREFIXES, ObserverFilter, PortMatch, PrefixMatch, filter_bit, protocol_bit, side,
+};
+pub use limits::{
+    ABI_VERSION, CONNECTIONS, DENIALS_PER_SLOT, HEARTBEAT_TIMEOUT_NS, MAGIC, OBSERVERS, RULE_NONE, SLOTS, SWEEP_CHUNK,
+};
+
+/// Marks a struct as plain data for aya: `repr(C)`, `Copy`, no padding that is not named, every bit pattern valid.
+macro_rules! plain {
+    ($($name:ident = $size:expr),* $(,)?) => {
+        $(
+            const _: () = assert!(size_of::<$name>() == $size, concat!("layout of ", stringify!($name)));
+            #[cfg(feature = "user")]
+            // SAFETY: `repr(C)`, `Copy`, made of integers and arrays of integers, padding named (the size is asserted above).
+            unsafe impl aya::Pod for $name {}
+        )*
+    };
+}
+
+plain! {
+    Clock = 16,
+    Conn = 104,
+    Control = 560,
+    Denial = 32,
+    Endpoint = 16,
+    Event = 160,
+    Key4 = 16,
+    Key6 = 40,
+    ObserverFilter = 896,
+    PortMatch = 4,
+    PrefixMatch = 40,
+    TableState = 32,
+}
