@@ -1,0 +1,149 @@
+//! Where a packet comes in: finds the endpoint, has the headers read, hands over.
+
+use aya_ebpf::{
+    bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC},
+    helpers::bpf_skb_pull_data,
+};
+use chainkit_abi::{Control, Counter, Endpoint, Key4, Key6, SLOTS, mode};
+
+use crate::{
+    count,
+    family::{Family, V4, V6},
+    maps::{CONTROL, ENDPOINTS, OVERFLOW},
+    packet::Packet,
+    parse::{self, Frame, MORE, Outcome, PASS},
+    slow, track, verdict,
+};
+
+/// The packet passes, and the programs of others on the interface still run.
+///
+/// `TCX_NEXT` and `TC_ACT_UNSPEC` are one number; `TC_ACT_OK` would end the chain.
+pub const NEXT: i32 = TC_ACT_UNSPEC;
+/// The packet is dropped.
+pub const DROP: i32 = TC_ACT_SHOT;
+/// Not an answer to the kernel: more of the packet must be made linear.
+const AGAIN: i32 = 1000;
+
+/// As much of a packet as headers take, extension headers included; pulled once, only where they are not linear.
+pub const PULL: u32 = 512;
+
+/// What a packet met on its way in.
+pub struct Meeting {
+    /// The program's context.
+    pub skb: *mut __sk_buff,
+    /// The control word.
+    pub control: *const Control,
+    /// The endpoint.
+    pub endpoint: *const Endpoint,
+    /// Its slot.
+    pub slot: u32,
+    /// Generation of policy that judges this packet; read once.
+    pub generation: u32,
+}
+
+/// Judges and counts one packet.
+#[inline(always)]
+pub fn run<const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
+    // SAFETY: the kernel passes a valid context.
+    let ifindex = unsafe { (*skb).ifindex };
+    let mut slot = ifindex & (SLOTS - 1);
+    let Some(mut endpoint) = ENDPOINTS.get_ptr(slot) else { return NEXT };
+    // SAFETY: array elements stay.
+    if unsafe { (*endpoint).ifindex } != ifindex {
+        let Some(found) = overflow(ifindex) else {
+            count::add(Counter::NoEndpoint, 1);
+            return NEXT;
+        };
+        slot = found & (SLOTS - 1);
+        let Some(second) = ENDPOINTS.get_ptr(slot) else { return NEXT };
+        endpoint = second;
+    }
+    // SAFETY: array elements stay.
+    if unsafe { (*endpoint).mode } == mode::NONE {
+        return NEXT;
+    }
+    let Some(control) = CONTROL.get_ptr(0) else { return NEXT };
+    // SAFETY: array elements stay; one read, so that the whole run judges by one generation.
+    let generation = verdict::generation(unsafe { core::ptr::read_volatile(&raw const (*control).active) });
+    let meeting = Meeting { skb, control, endpoint, slot, generation };
+    // One place for the key of either family, whichever way it is read: the stack is short.
+    let mut words = [0u64; 5];
+    let place: *mut [u64; 5] = &mut words;
+    // SAFETY: valid, and of nobody else by now.
+    if track::plain::<HOOK>(&meeting, unsafe { &mut *place }) {
+        return NEXT;
+    }
+    // A loop, though it runs once nearly always: both attempts share one stack frame.
+    for _ in 0..2 {
+        let answer = attempt::<HOOK>(&meeting, place);
+        if answer != AGAIN {
+            return answer;
+        }
+        // SAFETY: the context is valid; every pointer into the packet is taken anew afterwards.
+        unsafe {
+            let length = (*skb).len;
+            bpf_skb_pull_data(skb, if length < PULL { length } else { PULL });
+        }
+    }
+    slow::malformed::<HOOK>(skb, slot, Counter::TruncatedTransport as u32, 0)
+}
+
+/// The slot of an endpoint whose first choice was another's, if it is still its own.
+#[inline(always)]
+fn overflow(ifindex: u32) -> Option<u32> {
+    let slot = OVERFLOW.get_ptr(ifindex)?;
+    // SAFETY: an element that was just found; its memory outlives the run.
+    let slot = unsafe { *slot };
+    let endpoint = ENDPOINTS.get_ptr(slot & (SLOTS - 1))?;
+    // SAFETY: array elements stay.
+    (unsafe { (*endpoint).ifindex } == ifindex).then_some(slot)
+}
+
+#[inline(always)]
+fn attempt<const HOOK: u8>(meeting: &Meeting, place: *mut [u64; 5]) -> i32 {
+    let mut packet = Packet::new();
+    // SAFETY: the context is valid.
+    let frame = unsafe { Frame::new(meeting.skb) };
+    // SAFETY: as above.
+    let at = match unsafe { parse::link(meeting.skb, &frame, &mut packet) } {
+        Ok(at) => at,
+        Err(outcome) => return unread::<HOOK>(meeting, outcome, &packet),
+    };
+    if parse::is_ipv4(&packet) {
+        // SAFETY: a key is plain data no larger and no more aligned than the place.
+        let key: &mut Key4 = unsafe { &mut *place.cast() };
+        match parse::ipv4::<HOOK>(&frame, at, &mut packet, key) {
+            Ok(()) => known::<V4, HOOK>(meeting, key, &mut packet),
+            Err(outcome) => unread::<HOOK>(meeting, outcome, &packet),
+        }
+    } else {
+        // SAFETY: as above.
+        let key: &mut Key6 = unsafe { &mut *place.cast() };
+        match parse::ipv6::<HOOK>(meeting.skb, &frame, at, &mut packet, key) {
+            Ok(()) => known::<V6, HOOK>(meeting, key, &mut packet),
+            Err(outcome) => unread::<HOOK>(meeting, outcome, &packet),
+        }
+    }
+}
+
+#[inline(always)]
+fn known<F: Family, const HOOK: u8>(meeting: &Meeting, key: &F::Key, packet: &mut Packet) -> i32 {
+    // SAFETY: the context is valid.
+    unsafe { packet.measure(meeting.skb) };
+    track::packet::<F, HOOK>(meeting, key, packet)
+}
+
+#[inline(always)]
+fn unread<const HOOK: u8>(meeting: &Meeting, outcome: Outcome, packet: &Packet) -> i32 {
+    match outcome {
+        MORE => AGAIN,
+        PASS => {
+            count::add(Counter::Arp, 1);
+            NEXT
+        }
+        number => {
+            let ethertype_vlan = packet.ethertype as u32 | (packet.vlan as u32) << 16;
+            slow::malformed::<HOOK>(meeting.skb, meeting.slot, number, ethertype_vlan)
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! A packet handed from the fast path to the slow one.
+//!
+//! The slow path is a handful of global functions, which the verifier reads once each, whoever calls them; for that their
+//! arguments are the context and numbers. What they need to know of the packet lies here, in a cell of this CPU: no other
+//! packet is met on it before this one is done.
+
+use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
+use chainkit_abi::Conn;
+
+use crate::packet::Packet;
+
+/// The packet that this CPU is at.
+#[repr(C)]
+pub struct Pending {
+    /// The connection's key; an IPv4 key takes the first sixteen bytes.
+    pub key: [u64; 5],
+    /// An entry about to be made.
+    pub conn: Conn,
+    /// What the headers said besides.
+    pub packet: Packet,
+    /// The endpoint's slot.
+    pub slot: u32,
+    /// Generation of policy that judges this packet.
+    pub generation: u32,
+    /// Places in each of the endpoint's tables.
+    pub places: u32,
+    /// Now, in jiffies.
+    pub now: u64,
+}
+
+#[btf_map]
+static PENDING: PerCpuArray<Pending, 1> = PerCpuArray::new();
+
+/// This CPU's packet.
+#[inline(always)]
+pub fn pending() -> Option<&'static mut Pending> {
+    let cell = PENDING.get_ptr_mut(0)?;
+    // SAFETY: a cell of this CPU, and programs of one CPU do not interrupt each other here.
+    Some(unsafe { &mut *cell })
+}
+
+impl Pending {
+    /// The key, as one of a family.
+    ///
+    /// # Safety
+    /// `K` is `Key4` or `Key6`.
+    #[inline(always)]
+    pub unsafe fn key<K>(&mut self) -> &mut K {
+        // SAFETY: both are plain data no larger and no more aligned than the cell.
+        unsafe { &mut *(&raw mut self.key).cast() }
+    }
+}
