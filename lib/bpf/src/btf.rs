@@ -1,0 +1,53 @@
+//! A BTF blob made by hand, for inner maps.
+//!
+//! A kernel before 6.3 takes an inner map only if it found in its value type what it found in that of the outer map's
+//! template, which comes from our object: a struct without a timer. No type at all, or one that is no struct, is something
+//! else to it (`-EINVAL` against `-ENOENT` in `timer_off`, compared by `bpf_map_meta_equal`). What types and members are
+//! called does not matter, only their sizes.
+
+use std::{io, os::fd::OwnedFd};
+
+use chainkit_abi::{Conn, Key4, Key6};
+
+use crate::sys;
+
+/// Type ids within the blob.
+pub(crate) const U32: u32 = 1;
+pub(crate) const KEY4: u32 = 2;
+pub(crate) const KEY6: u32 = 3;
+pub(crate) const CONN: u32 = 4;
+
+/// Loads the blob. Layout: kernel `Documentation/bpf/btf.rst`, sections 2.1 and 2.2.
+pub(crate) fn load() -> io::Result<OwnedFd> {
+    sys::load_btf(&blob())
+}
+
+fn blob() -> Vec<u8> {
+    const STRINGS: &[u8] = b"\0u32\0";
+    const KIND_INT: u32 = 1 << 24;
+    const KIND_ARRAY: u32 = 3 << 24;
+    const KIND_STRUCT: u32 = 4 << 24;
+    const STRUCTS: [usize; 3] = [size_of::<Key4>(), size_of::<Key6>(), size_of::<Conn>()];
+    let length = |bytes: usize| u32::try_from(bytes).unwrap_or(0);
+    let mut types: Vec<u32> = Vec::new();
+    // An integer: name, kind, size in bytes, width in bits.
+    types.extend([1, KIND_INT, 4, 32]);
+    for (array, size) in (CONN + 1..).zip(STRUCTS) {
+        // A struct of one member: no name, kind and number of members, size in bytes; the member's name, type, bit offset.
+        types.extend([0, KIND_STRUCT | 1, length(size), 0, array, 0]);
+    }
+    for size in STRUCTS {
+        // An array: no name, kind, size unused; element type, index type, elements.
+        types.extend([0, KIND_ARRAY, 0, U32, U32, length(size / 4)]);
+    }
+    let mut blob = Vec::new();
+    blob.extend(0xeb9f_u16.to_ne_bytes());
+    blob.extend([1, 0]);
+    let types_length = length(types.len() * 4);
+    for word in [24, 0, types_length, types_length, length(STRINGS.len())] {
+        blob.extend(word.to_ne_bytes());
+    }
+    blob.extend(types.into_iter().flat_map(u32::to_ne_bytes));
+    blob.extend(STRINGS);
+    blob
+}

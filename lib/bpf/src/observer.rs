@@ -1,0 +1,229 @@
+//! An observer: a ring buffer of one's own in a slot of the datapath, with a filter that the kernel applies.
+//!
+//! A lock on one byte of a file tells who is alive: it goes with its process, however that ends. A heartbeat tells the
+//! kernel the same, so that it stops copying to one that died even when no process is left to notice.
+
+use std::{
+    os::fd::AsFd,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use crate::{
+    datapath::{Datapath, refused},
+    endpoint::NodeLock,
+    error::{Context, Error, Result},
+    lockfile::{Lock, LockFile},
+    sys::{self, ControlWord, NewMap},
+};
+use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use chainkit_abi::{Event, OBSERVERS, ObserverFilter, filter_bit};
+
+/// The kernel takes an observer for dead after five of these.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// How an observer is made.
+#[derive(Clone, Copy, Debug)]
+pub struct ObserverSettings {
+    /// Size of its ring buffer in bytes; rounded up to a power of two, a page at least.
+    pub ring_bytes: u32,
+    /// What the kernel may leave out.
+    pub filter: ObserverFilter,
+}
+
+/// Events sent and lost since the observer was made, and how often the kernel had switched it off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Events that went into the ring.
+    pub sent: u64,
+    /// Events for which it had no room.
+    pub lost: u64,
+    /// Times that the process was stopped for so long that the kernel took it for dead; what happened then was not sent,
+    /// nor counted.
+    pub pauses: u64,
+}
+
+/// One reader of the datapath's events.
+pub struct Observer {
+    slot: u32,
+    ring: RingBuf<MapData>,
+    losses: PerCpuArray<MapData, [u64; 2]>,
+    filters: aya::maps::Array<MapData, ObserverFilter>,
+    outer: std::os::fd::OwnedFd,
+    control: Arc<ControlWord>,
+    pauses: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    heart: Option<JoinHandle<()>>,
+    // Closing the file gives the slot back.
+    _alive: LockFile,
+}
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Observer").field("slot", &self.slot).finish_non_exhaustive()
+    }
+}
+
+impl Observer {
+    /// Takes a free slot, or that of an observer that died, and starts to be told.
+    ///
+    /// # Errors
+    /// Where all slots are taken by living observers, or the kernel has no memory for the ring.
+    pub fn start(datapath: &Datapath, root: &Path, settings: ObserverSettings) -> Result<Self> {
+        let netns = datapath.control_value()?.netns;
+        let (slot, alive) = claim(root, netns)?;
+        let control = ControlWord::map(datapath.map("CONTROL")?).during(|| "map CONTROL into memory")?;
+        let bit = 1u64 << slot;
+        // Whatever is in the slot was a dead observer's.
+        control.observers().fetch_and(!bit, Ordering::AcqRel);
+        let ring = new_ring(settings.ring_bytes)?;
+        let outer = datapath.map("OBSERVERS")?.try_clone_to_owned().during(|| "copy a descriptor")?;
+        let mut losses = datapath.losses()?;
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| error).during(|| "count the CPUs")?;
+        let zeroes = aya::maps::PerCpuValues::try_from(vec![[0u64; 2]; cpus]).during(|| "count the CPUs")?;
+        losses.set(slot, zeroes, 0).map_err(|error| refused(&error))?;
+        let mut filters = datapath.filter_array()?;
+        filters.set(slot, settings.filter, 0).map_err(|error| refused(&error))?;
+        sys::put_inner(outer.as_fd(), slot, ring.fd().as_fd()).during(|| "put a ring buffer into its slot")?;
+        let ring = RingBuf::try_from(Map::RingBuf(ring)).map_err(|error| refused(&error))?;
+        control.heartbeat(slot).store(sys::monotonic(), Ordering::Release);
+        want(&control, bit, &settings.filter);
+        control.observers().fetch_or(bit, Ordering::AcqRel);
+        let mut observer = Self {
+            slot,
+            ring,
+            losses,
+            filters,
+            outer,
+            control: Arc::new(control),
+            pauses: Arc::default(),
+            stop: Arc::default(),
+            heart: None,
+            _alive: alive,
+        };
+        observer.heart = Some(observer.start_heart()?);
+        Ok(observer)
+    }
+
+    fn start_heart(&self) -> Result<JoinHandle<()>> {
+        let (control, pauses, stop) = (Arc::clone(&self.control), Arc::clone(&self.pauses), Arc::clone(&self.stop));
+        let (slot, bit) = (self.slot, 1u64 << self.slot);
+        let beat = move || {
+            while !stop.load(Ordering::Acquire) {
+                control.heartbeat(slot).store(sys::monotonic(), Ordering::Release);
+                if control.observers().fetch_or(bit, Ordering::AcqRel) & bit == 0 && !stop.load(Ordering::Acquire) {
+                    pauses.fetch_add(1, Ordering::AcqRel);
+                }
+                thread::park_timeout(HEARTBEAT);
+            }
+        };
+        thread::Builder::new().name("heartbeat".to_owned()).spawn(beat).during(|| "start the heartbeat thread")
+    }
+
+    /// Its slot.
+    #[must_use]
+    pub const fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// Changes what the kernel may leave out.
+    ///
+    /// # Errors
+    /// Where the map cannot be written.
+    pub fn set_filter(&mut self, filter: &ObserverFilter) -> Result<()> {
+        self.filters.set(self.slot, filter, 0).map_err(|error| refused(&error))?;
+        want(&self.control, 1u64 << self.slot, filter);
+        Ok(())
+    }
+
+    /// Hands what has come to `take`, at most `limit` events; returns how many it was.
+    pub fn drain(&mut self, limit: usize, mut take: impl FnMut(&Event)) -> usize {
+        let mut count = 0;
+        while count < limit {
+            let Some(record) = self.ring.next() else { break };
+            if let Some(event) = sys::event(&record) {
+                take(&event);
+            }
+            count += 1;
+        }
+        count
+    }
+
+    /// What was sent and lost so far.
+    ///
+    /// # Errors
+    /// Where the map cannot be read.
+    pub fn losses(&self) -> Result<Losses> {
+        let cells = self.losses.get(&self.slot, 0).map_err(|error| refused(&error))?;
+        let mut losses = Losses { pauses: self.pauses.load(Ordering::Acquire), ..Losses::default() };
+        for [sent, lost] in cells.iter() {
+            losses.sent += sent;
+            losses.lost += lost;
+        }
+        Ok(losses)
+    }
+
+    /// Stops being told; what is in the ring can still be drained.
+    pub fn stop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(heart) = self.heart.take() {
+            heart.thread().unpark();
+            let _ = heart.join();
+        }
+        self.control.observers().fetch_and(!(1u64 << self.slot), Ordering::AcqRel);
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        self.stop();
+        let _ = sys::take_inner(self.outer.as_fd(), self.slot);
+    }
+}
+
+/// Tells the kernel whether this observer is why packets that bring nothing new must be looked at.
+fn want(control: &ControlWord, bit: u64, filter: &ObserverFilter) {
+    if filter.flags & filter_bit::PER_PACKET != 0 {
+        control.each_packet().fetch_or(bit, Ordering::AcqRel);
+    } else {
+        control.each_packet().fetch_and(!bit, Ordering::AcqRel);
+    }
+}
+
+/// Takes the first byte of the lock file that nobody holds.
+fn claim(root: &Path, netns: u64) -> Result<(u32, LockFile)> {
+    let lock = NodeLock::take(root)?;
+    let file = LockFile::open(&lock, root, &format!("observers-{netns}.lock"))?;
+    for slot in 0..OBSERVERS {
+        match file.set(u64::from(slot), Lock::Exclusive) {
+            Ok(()) => return Ok((slot, file)),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {}
+            Err(error) => return Err(error).during(|| "lock an observer's slot"),
+        }
+    }
+    // The file's end takes the lock.
+    drop(lock);
+    Err(Error::Full(OBSERVERS, "observers' slots"))
+}
+
+fn new_ring(bytes: u32) -> Result<MapData> {
+    const RINGBUF: u32 = 27;
+    const LARGEST: u32 = 1 << 30;
+    let bytes = bytes.clamp(4096, LARGEST).next_power_of_two();
+    let new = NewMap {
+        name: "observer",
+        map_type: RINGBUF,
+        key_size: 0,
+        value_size: 0,
+        max_entries: bytes,
+        flags: 0,
+        btf: None,
+    };
+    let fd = sys::create_map(new).during(|| format!("create a ring buffer of {bytes} bytes"))?;
+    MapData::from_fd(fd).map_err(|error| refused(&error))
+}
