@@ -1,0 +1,145 @@
+//! What is kept of a pod.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::item::Item;
+
+/// A pod, as far as its traffic is concerned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID; empty where it is not known.
+    pub uid: String,
+    /// Its labels, without source prefix.
+    pub labels: BTreeMap<String, String>,
+    /// What it belongs to, as Hubble names it: the Deployment of a ReplicaSet, the CronJob of a Job.
+    pub workloads: Vec<Workload>,
+    /// Its addresses; none where it shares those of its node, and none once it has finished.
+    pub addresses: Vec<IpAddr>,
+    /// The node it runs on, where that is known.
+    pub node: Option<String>,
+    /// When it was made, seconds since 1970; 0 where that is not known.
+    pub created: i64,
+}
+
+/// What a pod belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Workload {
+    /// Its name.
+    pub name: String,
+    /// Its kind, such as `Deployment`.
+    pub kind: String,
+}
+
+impl Pod {
+    /// Takes what is of use from an API object; addresses that are none are told to `item` and left out.
+    pub(crate) fn from_api(pod: core::Pod, item: &mut Item<'_>) -> Self {
+        let spec = pod.spec.unwrap_or_default();
+        let status = pod.status.unwrap_or_default();
+        let own_address =
+            !spec.host_network.unwrap_or_default() && !matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+        let mut addresses = Vec::new();
+        if own_address {
+            for (index, address) in status.pod_ips.iter().flatten().enumerate() {
+                addresses.extend(item.address(&format!("status.podIPs[{index}].ip"), &address.ip));
+            }
+            // Older servers fill this one alone.
+            if status.pod_ips.as_ref().is_none_or(Vec::is_empty)
+                && let Some(address) = &status.pod_ip
+            {
+                addresses.extend(item.address("status.podIP", address));
+            }
+        }
+        Self {
+            workloads: workloads(&pod.metadata),
+            namespace: pod.metadata.namespace.unwrap_or_default(),
+            name: pod.metadata.name.unwrap_or_default(),
+            uid: pod.metadata.uid.unwrap_or_default(),
+            labels: pod.metadata.labels.unwrap_or_default(),
+            addresses,
+            node: spec.node_name,
+            created: pod.metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
+        }
+    }
+}
+
+/// The controller that owns a pod, one step up where the pod itself tells it.
+fn workloads(metadata: &ObjectMeta) -> Vec<Workload> {
+    let owners = metadata.owner_references.iter().flatten();
+    let Some(owner) = owners.into_iter().find(|owner| owner.controller == Some(true)) else {
+        return Vec::new();
+    };
+    let labels = metadata.labels.as_ref();
+    let hash = labels.and_then(|labels| labels.get("pod-template-hash")).map(String::as_str);
+    let (name, kind) = match owner.kind.as_str() {
+        // A Deployment names its ReplicaSets NAME-HASH, and labels their pods with the hash.
+        "ReplicaSet" => match hash.and_then(|hash| owner.name.strip_suffix(hash)?.strip_suffix('-')) {
+            Some(deployment) if !deployment.is_empty() => (deployment, "Deployment"),
+            _ => (owner.name.as_str(), "ReplicaSet"),
+        },
+        "Job" => match cron_job(&owner.name) {
+            Some(cron_job) => (cron_job, "CronJob"),
+            None => (owner.name.as_str(), "Job"),
+        },
+        kind => (owner.name.as_str(), kind),
+    };
+    vec![Workload { name: name.to_owned(), kind: kind.to_owned() }]
+}
+
+/// The CronJob that a Job of this name comes from: its controller names Jobs NAME-MINUTES, the scheduled time in minutes
+/// since 1970, of eight digits from 1989 to 2160.
+fn cron_job(job: &str) -> Option<&str> {
+    let (name, minutes) = job.rsplit_once('-')?;
+    let scheduled = minutes.len() == 8 && minutes.bytes().all(|byte| byte.is_ascii_digit());
+    (scheduled && !name.is_empty()).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+    fn workload(kind: &str, name: &str, hash: Option<&str>) -> (String, String) {
+        let owner =
+            OwnerReference { kind: kind.into(), name: name.into(), controller: Some(true), ..Default::default() };
+        let labels = hash.map(|hash| BTreeMap::from([("pod-template-hash".to_owned(), hash.to_owned())]));
+        let found = workloads(&ObjectMeta { owner_references: Some(vec![owner]), labels, ..Default::default() });
+        assert_eq!(found.len(), 1);
+        (found[0].kind.clone(), found[0].name.clone())
+    }
+
+    fn named(kind: &str, name: &str) -> (String, String) {
+        (kind.to_owned(), name.to_owned())
+    }
+
+    #[test]
+    fn a_replica_set_is_named_after_its_deployment() {
+        assert_eq!(workload("ReplicaSet", "web-5d4f8c", Some("5d4f8c")), named("Deployment", "web"));
+        assert_eq!(workload("ReplicaSet", "web-5d4f8c", None), named("ReplicaSet", "web-5d4f8c"));
+        assert_eq!(workload("ReplicaSet", "web-5d4f8c", Some("other")), named("ReplicaSet", "web-5d4f8c"));
+        assert_eq!(workload("ReplicaSet", "-5d4f8c", Some("5d4f8c")), named("ReplicaSet", "-5d4f8c"));
+    }
+
+    #[test]
+    fn a_job_is_named_after_its_cron_job_only_when_its_name_shows_it() {
+        assert_eq!(workload("Job", "backup-28412345", None), named("CronJob", "backup"));
+        assert_eq!(workload("Job", "migrate-v2", None), named("Job", "migrate-v2"));
+        assert_eq!(workload("Job", "backup-2841234", None), named("Job", "backup-2841234"));
+        assert_eq!(workload("Job", "-28412345", None), named("Job", "-28412345"));
+    }
+
+    #[test]
+    fn other_owners_are_named_as_they_are() {
+        assert_eq!(workload("StatefulSet", "db", None), named("StatefulSet", "db"));
+        let owner = OwnerReference { kind: "ConfigMap".into(), name: "x".into(), ..Default::default() };
+        let metadata = ObjectMeta { owner_references: Some(vec![owner]), ..Default::default() };
+        assert_eq!(workloads(&metadata), [], "an owner that is no controller");
+    }
+}
