@@ -1,0 +1,210 @@
+//! What Hubble has no field for: `extensions`, a `google.protobuf.Any` of which Hubble takes a `google.protobuf.Struct`.
+
+use std::borrow::Cow;
+
+use serde::de::Deserializer;
+use serde::ser::{SerializeStruct, Serializer};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::layer4::TcpFlags;
+use crate::time::Time;
+use crate::wire::is_zero;
+
+/// The only type that Hubble lets pass in `extensions`.
+const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";
+
+/// The field `extensions` of a flow.
+#[derive(Clone, Debug)]
+pub enum Extensions {
+    /// Of a flow that we made.
+    Ours(Box<Extra>),
+    /// Of a line that was read, as it was.
+    Read(Box<RawValue>),
+}
+
+impl Extensions {
+    /// What we put there; `None` where a line was written by something else.
+    #[must_use]
+    pub fn extra(&self) -> Option<Cow<'_, Extra>> {
+        #[derive(Deserialize)]
+        struct Any {
+            #[serde(rename = "@type")]
+            kind: String,
+            value: Extra,
+        }
+        match self {
+            Self::Ours(extra) => Some(Cow::Borrowed(extra)),
+            Self::Read(raw) => {
+                let any: Any = serde_json::from_str(raw.get()).ok()?;
+                (any.kind == STRUCT).then_some(Cow::Owned(any.value))
+            }
+        }
+    }
+}
+
+impl PartialEq for Extensions {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Read(a), Self::Read(b)) => a.get() == b.get(),
+            _ => self.extra() == other.extra(),
+        }
+    }
+}
+
+impl Serialize for Extensions {
+    fn serialize<S: Serializer>(&self, json: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Read(raw) => raw.serialize(json),
+            Self::Ours(extra) => {
+                let mut any = json.serialize_struct("Any", 2)?;
+                any.serialize_field("@type", STRUCT)?;
+                any.serialize_field("value", extra)?;
+                any.end()
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Extensions {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(json).map(Self::Read)
+    }
+}
+
+/// What the datapath knows of a packet and its connection beyond Hubble's fields. Numbers are JSON numbers, as a
+/// `Struct` holds them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Extra {
+    /// Why it is told: `first`, `reply`, `flags`, `verdict`, `denied`, `close`, `active`, `packet`, `malformed`,
+    /// `related`; `connection` for an entry of a connection table.
+    #[serde(default)]
+    pub event: Cow<'static, str>,
+    /// Packets on the wire that this one stands for: the segments of a GSO super-packet, else 1.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub packets: u32,
+    /// Bytes of their Ethernet frames.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bytes: u32,
+    /// Of `denied`: packets since it was last told, this one included.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub count: u32,
+    /// Why it was denied, could not be read, or ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Cow<'static, str>>,
+    /// Its connection, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<ConnectionExtra>,
+    /// VLAN id, where it is tagged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// EtherType, where it is not IP.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ethertype: u16,
+    /// IP protocol number, where Hubble has no name for it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub protocol: u8,
+    /// A fragment other than the first.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fragment: bool,
+    /// Generation of the policy that judged.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub generation: u32,
+    /// The rule that decided.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rule: u32,
+}
+
+/// A connection, from the pod's side.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConnectionExtra {
+    /// Who opened it: `pod`, `remote` or `unknown`.
+    #[serde(default)]
+    pub opened: Cow<'static, str>,
+    /// `unreplied`, `replied`, `syn_sent`, `syn_received`, `established`, `closing` or `closed`.
+    #[serde(default)]
+    pub state: Cow<'static, str>,
+    /// Packets that the pod sent.
+    #[serde(default)]
+    pub tx_packets: u64,
+    /// Bytes that the pod sent.
+    #[serde(default)]
+    pub tx_bytes: u64,
+    /// Packets that the pod received.
+    #[serde(default)]
+    pub rx_packets: u64,
+    /// Bytes that the pod received.
+    #[serde(default)]
+    pub rx_bytes: u64,
+    /// First packet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_seen: Option<Time>,
+    /// Round-trip time of the TCP handshake, nanoseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rtt_ns: u64,
+    /// TCP flags that the pod has sent.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tx_flags: FlagNames,
+    /// TCP flags that the pod has received.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rx_flags: FlagNames,
+}
+
+/// TCP flags as a list of their names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlagNames(pub TcpFlags);
+
+impl Serialize for FlagNames {
+    fn serialize<S: Serializer>(&self, json: S) -> Result<S::Ok, S::Error> {
+        json.collect_seq(self.0.names())
+    }
+}
+
+impl<'de> Deserialize<'de> for FlagNames {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        let names = Vec::<Cow<'_, str>>::deserialize(json)?;
+        let bits = names.iter().filter_map(|name| TcpFlags::from_name(name)).fold(0, |bits, flag| bits | flag.0);
+        Ok(Self(TcpFlags(bits)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chainkit_abi::tcp;
+
+    #[test]
+    fn what_we_put_there_is_read_back() {
+        let extra = Extra {
+            event: "close".into(),
+            reason: Some("fin".into()),
+            connection: Some(ConnectionExtra {
+                opened: "pod".into(),
+                state: "closed".into(),
+                tx_packets: 5,
+                tx_bytes: 400,
+                tx_flags: FlagNames(TcpFlags(tcp::SYN | tcp::FIN | tcp::ACK)),
+                ..ConnectionExtra::default()
+            }),
+            ..Extra::default()
+        };
+        let ours = Extensions::Ours(Box::new(extra.clone()));
+        let json = serde_json::to_string(&ours).unwrap();
+        assert_eq!(
+            json,
+            r#"{"@type":"type.googleapis.com/google.protobuf.Struct","value":{"event":"close","reason":"fin","connection":{"opened":"pod","state":"closed","tx_packets":5,"tx_bytes":400,"rx_packets":0,"rx_bytes":0,"tx_flags":["SYN","ACK","FIN"]}}}"#
+        );
+        let read: Extensions = serde_json::from_str(&json).unwrap();
+        assert_eq!(read.extra().as_deref(), Some(&extra));
+        assert_eq!(serde_json::to_string(&read).unwrap(), json);
+    }
+
+    #[test]
+    fn what_others_put_there_is_kept_and_not_taken_for_ours() {
+        for json in [r#"{"@type":"type.googleapis.com/other","value":{"event":"x"}}"#, r#"{"value":7}"#] {
+            let read: Extensions = serde_json::from_str(json).unwrap();
+            assert_eq!(read.extra(), None, "{json}");
+            assert_eq!(serde_json::to_string(&read).unwrap(), json);
+        }
+    }
+}

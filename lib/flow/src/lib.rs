@@ -1,0 +1,46 @@
+//! chainkit's flow model: what Hubble writes a line of JSON for, to the letter, so that what reads Hubble reads us.
+//!
+//! Events of the datapath become flows, saved lines become flows, and both go through the same filters and printers. It
+//! never opens a file or a map, and input of any kind neither makes it panic nor makes it take memory without bound.
+//!
+//! Start at [`Record`], a line; [`Decoder`] makes one of an event and [`LineBuffer`] of saved input, [`Filter`] chooses,
+//! [`Printer`] prints.
+
+#![forbid(unsafe_code)]
+
+mod decode;
+mod drop_reason;
+mod enrich;
+mod enums;
+mod extra;
+mod filter;
+mod icmp;
+mod layer4;
+mod model;
+mod print;
+mod read;
+mod resolve;
+mod summary;
+mod text;
+mod time;
+mod uuid;
+mod wire;
+
+pub use decode::{Connection, ConnectionKey, Decoder, WallClock};
+pub use drop_reason::DropReason;
+pub use enrich::with_names;
+pub use enums::{
+    FlowType, IpVersion, LostEventSource, NodeState, ObservationPoint, TrafficDirection, Verdict, event_type,
+};
+pub use extra::{ConnectionExtra, Extensions, Extra, FlagNames};
+pub use filter::{Filter, FilterBuilder, FilterError, FilterFlag, PodPattern, SlotSet};
+pub use layer4::{Icmp, Layer4, Ports, Tcp, TcpFlags};
+pub use model::{
+    Dns, Endpoint, Ethernet, EventType, Flow, Interface, Ip, Layer7, LostEvents, NodeStatus, Record, Workload,
+};
+pub use print::{Format, MAX_TEXT_LINE, Printer, PrinterOptions};
+pub use read::{BadLine, LineBuffer, MAX_LINE, parse};
+pub use resolve::{Resolver, Service};
+pub use text::{Lenient, Mac};
+pub use time::Time;
+pub use uuid::{FlowId, FlowIds};

@@ -1,0 +1,126 @@
+//! Hosts and identities of a flow.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::ports;
+use crate::model::{Endpoint, Flow};
+use crate::resolve::Service;
+use crate::text::{Lenient, Mac, push_visible};
+
+/// Which end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Source,
+    Destination,
+}
+
+pub(super) const SOURCE: Side = Side::Source;
+pub(super) const DESTINATION: Side = Side::Destination;
+
+/// What is known of one end.
+struct End<'a> {
+    endpoint: Option<&'a Arc<Endpoint>>,
+    service: Option<&'a Service>,
+    names: &'a [String],
+    address: Option<&'a Lenient<IpAddr>>,
+    mac: Option<&'a Lenient<Mac>>,
+    port: u32,
+}
+
+fn end(flow: &Flow, side: Side) -> End<'_> {
+    let ports = ports(flow);
+    match side {
+        Side::Source => End {
+            endpoint: flow.source.as_ref(),
+            service: flow.source_service.as_ref(),
+            names: &flow.source_names,
+            address: flow.ip.as_ref().and_then(|ip| ip.source.as_ref()),
+            mac: flow.ethernet.as_ref().and_then(|ethernet| ethernet.source.as_ref()),
+            port: ports.source_port,
+        },
+        Side::Destination => End {
+            endpoint: flow.destination.as_ref(),
+            service: flow.destination_service.as_ref(),
+            names: &flow.destination_names,
+            address: flow.ip.as_ref().and_then(|ip| ip.destination.as_ref()),
+            mac: flow.ethernet.as_ref().and_then(|ethernet| ethernet.destination.as_ref()),
+            port: ports.destination_port,
+        },
+    }
+}
+
+/// Appends `NAMESPACE/POD:PORT`, or what takes its place: the service, DNS names, the address; without IP the Ethernet
+/// address.
+pub(super) fn push_host(flow: &Flow, side: Side, out: &mut Vec<u8>) {
+    let end = end(flow, side);
+    if flow.ip.is_none() {
+        if let Some(mac) = end.mac {
+            push_visible(out, &mac.to_string());
+        }
+        return;
+    }
+    let host = host(&end);
+    if end.port == 0 {
+        return push_visible(out, &host);
+    }
+    // As net.JoinHostPort of Go.
+    let brackets = host.contains(':') || host.contains('%');
+    if brackets {
+        out.push(b'[');
+    }
+    push_visible(out, &host);
+    if brackets {
+        out.push(b']');
+    }
+    out.push(b':');
+    out.extend_from_slice(end.port.to_string().as_bytes());
+}
+
+fn host(end: &End<'_>) -> String {
+    let pod = end.endpoint.map(|endpoint| endpoint.pod_name.as_str()).unwrap_or_default();
+    let (service_namespace, service) =
+        end.service.map_or(("", ""), |service| (service.0.namespace.as_str(), service.0.name.as_str()));
+    let namespace = match end.service {
+        Some(_) => service_namespace,
+        None => end.endpoint.map(|endpoint| endpoint.namespace.as_str()).unwrap_or_default(),
+    };
+    let name = if pod.is_empty() { service } else { pod };
+    if !name.is_empty() {
+        return if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") };
+    }
+    if !end.names.is_empty() {
+        return end.names.join(",");
+    }
+    end.address.map(ToString::to_string).unwrap_or_default()
+}
+
+/// Reserved identities (cilium, `pkg/identity/numericidentity.go`).
+const RESERVED: [&str; 11] = [
+    "unknown",
+    "host",
+    "world",
+    "unmanaged",
+    "health",
+    "init",
+    "remote-node",
+    "kube-apiserver",
+    "ingress",
+    "world-ipv4",
+    "world-ipv6",
+];
+
+/// Appends the security identity, such as ` (host)` or ` (ID:4711)`; nothing where there is none, which Hubble tells as
+/// `(unknown)`: chainkit gives pods no identities.
+pub(super) fn push_identity(flow: &Flow, side: Side, out: &mut Vec<u8>) {
+    let identity = end(flow, side).endpoint.map_or(0, |endpoint| endpoint.identity);
+    if identity == 0 {
+        return;
+    }
+    let reserved = usize::try_from(identity).ok().and_then(|identity| RESERVED.get(identity));
+    let text = match reserved {
+        Some(name) => format!(" ({name})"),
+        None => format!(" (ID:{identity})"),
+    };
+    out.extend_from_slice(text.as_bytes());
+}

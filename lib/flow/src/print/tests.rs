@@ -1,0 +1,192 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::model::Endpoint;
+
+/// The flow that Hubble's own printer is tested with.
+const LINE: &str = r#"{"flow":{"time":"1970-01-01T00:20:34.567800Z","verdict":"DROPPED",
+    "IP":{"source":"1.1.1.1","destination":"2.2.2.2"},"l4":{"TCP":{"source_port":31793,"destination_port":8080}},
+    "source":{"identity":4},"destination":{"identity":12345},"Type":"L3_L4","node_name":"k8s1",
+    "event_type":{"type":1,"sub_type":133},"is_reply":false,"Summary":"TCP Flags: SYN"}}"#;
+
+fn record(change: impl FnOnce(&mut Flow)) -> Record {
+    let mut record: Record = serde_json::from_str(LINE).unwrap();
+    change(record.flow.as_mut().unwrap());
+    record
+}
+
+fn printed(options: PrinterOptions, records: &[Record]) -> String {
+    let mut printer = Printer::new(options);
+    let mut out = Vec::new();
+    for record in records {
+        printer.print(record, None, &mut out).unwrap();
+    }
+    printer.flush(&mut out);
+    String::from_utf8(out).unwrap()
+}
+
+fn compact(change: impl FnOnce(&mut Flow)) -> String {
+    printed(PrinterOptions::default(), &[record(change)])
+}
+
+const NODE: PrinterOptions = PrinterOptions { format: Format::Compact, node_name: true, colour: false };
+
+#[test]
+fn compact_is_as_hubble_prints_it() {
+    assert_eq!(
+        compact(|_| ()),
+        "Jan  1 00:20:34.567: 1.1.1.1:31793 (health) -> 2.2.2.2:8080 (ID:12345) Policy denied DROPPED (TCP Flags: SYN)\n"
+    );
+    assert_eq!(
+        printed(NODE, &[record(|_| ())]),
+        "Jan  1 00:20:34.567 [k8s1]: 1.1.1.1:31793 (health) -> 2.2.2.2:8080 (ID:12345) Policy denied DROPPED \
+         (TCP Flags: SYN)\n"
+    );
+}
+
+#[test]
+fn replies_swap_sides_and_unknown_directions_point_both_ways() {
+    assert_eq!(
+        compact(|flow| flow.is_reply = Some(true)),
+        "Jan  1 00:20:34.567: 2.2.2.2:8080 (ID:12345) <- 1.1.1.1:31793 (health) Policy denied DROPPED (TCP Flags: SYN)\n"
+    );
+    assert_eq!(
+        compact(|flow| flow.is_reply = None),
+        "Jan  1 00:20:34.567: 1.1.1.1:31793 (health) <> 2.2.2.2:8080 (ID:12345) Policy denied DROPPED (TCP Flags: SYN)\n"
+    );
+}
+
+#[test]
+fn policy_verdicts_have_words_of_their_own() {
+    let denied = compact(|flow| {
+        flow.event_type = Some(crate::EventType { kind: 5, sub_type: 0 });
+        flow.traffic_direction = crate::TrafficDirection::Egress;
+    });
+    assert!(denied.contains(" policy-verdict:none EGRESS DENIED (TCP"), "{denied}");
+    let allowed = compact(|flow| {
+        flow.event_type = Some(crate::EventType { kind: 5, sub_type: 0 });
+        flow.verdict = Verdict::Forwarded;
+        flow.policy_match_type = 1;
+        flow.traffic_direction = crate::TrafficDirection::Ingress;
+    });
+    assert!(allowed.contains(" policy-verdict:L3-Only INGRESS ALLOWED (TCP"), "{allowed}");
+}
+
+#[test]
+fn pods_services_and_names_stand_for_addresses() {
+    let host = |change: fn(&mut Flow)| {
+        let line = compact(change);
+        line.split(" -> ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned()
+    };
+    assert_eq!(
+        host(|flow| {
+            flow.destination =
+                Some(Arc::new(Endpoint { namespace: "ns".into(), pod_name: "pod".into(), ..Endpoint::default() }));
+        }),
+        "ns/pod:8080"
+    );
+    assert_eq!(
+        host(|flow| flow.destination_service = serde_json::from_str(r#"{"name":"web","namespace":"shop"}"#).unwrap()),
+        "shop/web:8080"
+    );
+    assert_eq!(
+        host(|flow| flow.destination_names = vec!["a.example".into(), "b.example".into()]),
+        "a.example,b.example:8080"
+    );
+    assert_eq!(
+        host(|flow| flow.ip = serde_json::from_str(r#"{"source":"::1","destination":"fd00::2"}"#).unwrap()),
+        "[fd00::2]:8080"
+    );
+    assert_eq!(host(|flow| flow.l4 = None), "2.2.2.2");
+    assert_eq!(
+        host(|flow| {
+            flow.ip = None;
+            flow.ethernet = serde_json::from_str(r#"{"destination":"0a:00:00:00:00:02"}"#).unwrap();
+        }),
+        "0a:00:00:00:00:02"
+    );
+}
+
+#[test]
+fn a_dict_has_a_line_between_flows() {
+    let options = PrinterOptions { format: Format::Dict, ..NODE };
+    let one = "  TIMESTAMP: Jan  1 00:20:34.567\n       NODE: k8s1\n     SOURCE: 1.1.1.1:31793\nDESTINATION: 2.2.2.2:8080\n       TYPE: Policy denied\n    VERDICT: DROPPED\n    SUMMARY: TCP Flags: SYN\n";
+    assert_eq!(printed(options, &[record(|_| ()), record(|_| ())]), format!("{one}------------\n{one}"));
+}
+
+#[test]
+fn a_table_is_aligned_under_its_header() {
+    let options = PrinterOptions { format: Format::Table, ..PrinterOptions::default() };
+    assert_eq!(
+        printed(options, &[record(|_| ())]),
+        "TIMESTAMP             SOURCE          DESTINATION    TYPE            VERDICT   SUMMARY\n\
+         Jan  1 00:20:34.567   1.1.1.1:31793   2.2.2.2:8080   Policy denied   DROPPED   TCP Flags: SYN\n"
+    );
+    let options = PrinterOptions { node_name: true, ..options };
+    assert_eq!(
+        printed(options, &[record(|_| ())]),
+        "TIMESTAMP             NODE   SOURCE          DESTINATION    TYPE            VERDICT   SUMMARY\n\
+         Jan  1 00:20:34.567   k8s1   1.1.1.1:31793   2.2.2.2:8080   Policy denied   DROPPED   TCP Flags: SYN\n"
+    );
+}
+
+#[test]
+fn losses_are_told_in_each_form() {
+    let lost: Record =
+        serde_json::from_str(r#"{"lost_events":{"source":"HUBBLE_RING_BUFFER","num_events_lost":"7","cpu":2}}"#)
+            .unwrap();
+    let lost = [lost];
+    assert_eq!(printed(PrinterOptions::default(), &lost), "EVENTS LOST: HUBBLE_RING_BUFFER CPU(2) 7\n");
+    assert_eq!(
+        printed(PrinterOptions { format: Format::Dict, ..PrinterOptions::default() }, &lost),
+        "  TIMESTAMP: \n     SOURCE: HUBBLE_RING_BUFFER\n       TYPE: EVENTS LOST\n    VERDICT: \n    SUMMARY: CPU(2) - 7\n"
+    );
+    let table = printed(PrinterOptions { format: Format::Table, ..PrinterOptions::default() }, &lost);
+    let row: Vec<&str> =
+        table.lines().nth(1).unwrap().split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect();
+    assert_eq!(row, ["HUBBLE_RING_BUFFER", "EVENTS LOST", "CPU(2) - 7"]);
+}
+
+#[test]
+fn a_line_that_was_read_is_passed_on_as_it_is() {
+    let mut out = Vec::new();
+    let mut printer = Printer::new(PrinterOptions { format: Format::Jsonl, ..PrinterOptions::default() });
+    printer.print(&record(|_| ()), Some(b"{\"flow\": {} }"), &mut out).unwrap();
+    assert_eq!(out, b"{\"flow\": {} }\n");
+}
+
+#[test]
+fn input_cannot_steer_the_terminal() {
+    for format in [Format::Compact, Format::Dict, Format::Table] {
+        let text = printed(
+            PrinterOptions { format, ..NODE },
+            &[record(|flow| {
+                flow.summary = "a\u{1b}[2J\rb\nc\td".into();
+                flow.node_name = "n\u{9b}1".into();
+                flow.destination = Some(Arc::new(Endpoint { pod_name: "p\u{7}\n".into(), ..Endpoint::default() }));
+            })],
+        );
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        assert!(text.contains("a\\u{1b}[2J\\rb\\nc\\td"), "{text:?}");
+    }
+}
+
+#[test]
+fn no_line_is_longer_than_64_kib() {
+    for format in [Format::Compact, Format::Dict, Format::Table] {
+        let text =
+            printed(PrinterOptions { format, ..NODE }, &[record(|flow| flow.source_names = vec!["é".repeat(100_000)])]);
+        let longest = text.lines().map(str::len).max().unwrap();
+        assert!((MAX_CELL / 2..MAX_TEXT_LINE).contains(&longest), "{format:?}: {longest}");
+        assert!(text.contains('…'));
+    }
+}
+
+#[test]
+fn only_verdicts_are_coloured_and_only_when_asked() {
+    assert!(!compact(|_| ()).contains('\u{1b}'));
+    let options = PrinterOptions { colour: true, ..PrinterOptions::default() };
+    assert!(printed(options, &[record(|_| ())]).contains(" \u{1b}[31mDROPPED\u{1b}[0m ("));
+    let options = PrinterOptions { format: Format::Table, ..options };
+    assert!(!printed(options, &[record(|_| ())]).contains('\u{1b}'));
+}
