@@ -1,0 +1,327 @@
+//! What `flowdump` can be asked.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use chainkit_cli::{Failure, Log, Program, RootArgs, run};
+use chainkit_flow::{Filter, Format};
+use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
+use jiff::Timestamp;
+
+use crate::{filter_args, live, manual, saved, sink::Sink, values};
+
+const PROGRAM: Program = Program { name: "flowdump", command, manual: manual::SECTIONS };
+
+/// The most flows that `--last` keeps, as Hubble has it.
+const MAX_LAST: u64 = 1_000_000;
+
+pub(crate) fn main() -> ExitCode {
+    run(&PROGRAM, |matches, log| {
+        let options = Options::new(matches, *log)?;
+        let mut sink = Sink::new(&options)?;
+        let outcome = match &options.read {
+            Some(input) => saved::run(input, &options, &mut sink),
+            None => live::run(&options, &mut sink),
+        };
+        match outcome {
+            Ok(exit) => Ok(exit.merge(sink.finish()?)),
+            Err(error) => {
+                // What was seen before it went wrong is shown; the error says more than a second one could.
+                let _ = sink.finish();
+                Err(error)
+            }
+        }
+    })
+}
+
+fn command() -> Command {
+    let command = Command::new(PROGRAM.name).version(env!("CARGO_PKG_VERSION"));
+    let command = SourceArgs::augment_args(command.next_help_heading("Where flows come from"));
+    let command = SelectionArgs::augment_args(command.next_help_heading("Which of them"));
+    let command = OutputArgs::augment_args(filter_args::add(command).next_help_heading("Output"));
+    // After the arguments, since a group of them would put its own description in place of this one.
+    command
+        .next_help_heading(None::<&str>)
+        .about("Show who talks to whom on a Kubernetes node")
+        .long_about(
+            "Prints the flows of the pods of this node, live from chainkit's datapath, or from lines that were saved \
+             before: one flow for the first packet each way, each new TCP flag, each verdict and the end of a \
+             connection.",
+        )
+        .override_usage("flowdump [OPTIONS] [FILTERS]")
+        .after_help(manual::EXAMPLES_IN_SHORT)
+}
+
+#[derive(Args, Debug)]
+struct SourceArgs {
+    /// Attach the datapath while this runs, where nothing else has: to a pod (NS/POD), a host-side interface, or all
+    #[arg(long, value_name = "POD|IFNAME|all")]
+    attach: Vec<String>,
+
+    /// Read saved lines from this file, or from stdin (-)
+    #[arg(short, long, value_name = "FILE", alias = "input-file")]
+    #[arg(conflicts_with_all = ["attach", "per_packet", "buffer", "attach_kind"])]
+    read: Option<PathBuf>,
+
+    /// Go on as flows come; live that is so anyway, with -r it follows a growing file
+    #[arg(short, long)]
+    follow: bool,
+
+    /// Take names from this file, or from stdin (-): what kubectl get pods,services,nodes,namespaces -A -o json prints
+    #[arg(long, value_name = "FILE")]
+    pods: Option<PathBuf>,
+
+    /// Tell every packet, not only the first ones and what changes
+    #[arg(long)]
+    per_packet: bool,
+
+    /// Size of the ring buffer between kernel and this program
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = values::buffer)]
+    buffer: u32,
+
+    /// Name of this node; without it $NODE_NAME, else the host name
+    #[arg(long, value_name = "NAME", env = "NODE_NAME", hide_env_values = true)]
+    node_name: Option<String>,
+
+    #[command(flatten)]
+    root: RootArgs,
+
+    /// How to attach, for tests
+    #[arg(long, value_enum, default_value_t, hide = true)]
+    attach_kind: AttachKind,
+}
+
+#[derive(Args, Debug)]
+struct SelectionArgs {
+    /// End after this many flows
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "last")]
+    first: Option<u64>,
+
+    /// The last N flows; live, of the connection tables
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_LAST))]
+    last: Option<u64>,
+
+    /// Flows since this time (RFC 3339), or since so long ago (5m); live, of the connection tables
+    #[arg(long, value_name = "TIME", value_parser = values::instant)]
+    since: Option<Timestamp>,
+
+    /// Flows until this time, or until so long ago
+    #[arg(long, value_name = "TIME", value_parser = values::instant)]
+    until: Option<Timestamp>,
+
+    /// End after this time
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    duration: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+struct OutputArgs {
+    /// Form of the output; json and jsonl are the same on a stream
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    output: Output,
+
+    /// The same as -o jsonl
+    #[arg(short, conflicts_with = "output")]
+    jsonl: bool,
+
+    /// Print the name of the node with each flow
+    #[arg(long)]
+    print_node_name: bool,
+
+    /// With -r, end at the first bad line with exit code 2
+    #[arg(long, requires = "read")]
+    strict: bool,
+
+    /// End with exit code 1 if events were lost
+    #[arg(long)]
+    fail_on_loss: bool,
+}
+
+/// The form of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// A line a flow
+    #[default]
+    Compact,
+    /// A few lines a flow
+    Dict,
+    /// Columns
+    Table,
+    /// The same as jsonl
+    Json,
+    /// A JSON object a line
+    Jsonl,
+}
+
+/// How the datapath is attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AttachKind {
+    /// As the kernel allows: tcx from 6.6 on, clsact below
+    #[default]
+    Auto,
+    /// By tcx links
+    Tcx,
+    /// By clsact filters
+    Clsact,
+}
+
+/// What was asked.
+#[derive(Debug)]
+#[allow(dead_code, reason = "the live side reads the rest")]
+pub(crate) struct Options {
+    /// What to attach to: `NS/POD`, names of host-side interfaces, `all`.
+    pub(crate) attach: Vec<String>,
+    /// How.
+    pub(crate) attach_kind: AttachKind,
+    /// Read these saved lines; `-` is stdin.
+    pub(crate) read: Option<PathBuf>,
+    /// Go on as flows come.
+    pub(crate) follow: bool,
+    /// Kubernetes objects; `-` is stdin.
+    pub(crate) pods: Option<PathBuf>,
+    /// Which flows.
+    pub(crate) filter: Filter,
+    /// End after so many flows.
+    pub(crate) first: Option<u64>,
+    /// Only the last so many.
+    pub(crate) last: Option<u64>,
+    /// Not before.
+    pub(crate) since: Option<Timestamp>,
+    /// Not after.
+    pub(crate) until: Option<Timestamp>,
+    /// End after this time.
+    pub(crate) duration: Option<Duration>,
+    /// Every packet.
+    pub(crate) per_packet: bool,
+    /// A bad line ends it.
+    pub(crate) strict: bool,
+    /// Losses are a "no".
+    pub(crate) fail_on_loss: bool,
+    /// The name of this node, where it was given.
+    pub(crate) node_name: Option<String>,
+    /// Print it.
+    pub(crate) print_node_name: bool,
+    /// What stands before paths of the host.
+    pub(crate) root: RootArgs,
+    /// Bytes of the ring buffer, a power of two.
+    pub(crate) buffer: u32,
+    /// The form of the output.
+    pub(crate) format: Format,
+    /// Where messages go.
+    pub(crate) log: Log,
+}
+
+impl Options {
+    fn new(matches: &ArgMatches, log: Log) -> anyhow::Result<Self> {
+        let filter = filter_args::filter(matches)?;
+        let source = SourceArgs::from_arg_matches(matches)?;
+        let selection = SelectionArgs::from_arg_matches(matches)?;
+        let output = OutputArgs::from_arg_matches(matches)?;
+        let is_stdin = |path: &Option<PathBuf>| path.as_ref().is_some_and(|path| path.as_os_str() == "-");
+        if is_stdin(&source.read) && is_stdin(&source.pods) {
+            let failure = Failure::usage("-r - and --pods - both read stdin, which can be read once");
+            return Err(failure.remedy("give one of them a file").into());
+        }
+        if let (Some(since), Some(until)) = (selection.since, selection.until)
+            && since > until
+        {
+            return Err(Failure::usage(format!("--since {since} is later than --until {until}")).into());
+        }
+        let format = match output.output {
+            _ if output.jsonl => Format::Jsonl,
+            Output::Compact => Format::Compact,
+            Output::Dict => Format::Dict,
+            Output::Table => Format::Table,
+            Output::Json | Output::Jsonl => Format::Jsonl,
+        };
+        Ok(Self {
+            attach: source.attach,
+            attach_kind: source.attach_kind,
+            read: source.read,
+            follow: source.follow,
+            pods: source.pods,
+            filter,
+            first: selection.first,
+            last: selection.last,
+            since: selection.since,
+            until: selection.until,
+            duration: selection.duration,
+            per_packet: source.per_packet,
+            strict: output.strict,
+            fail_on_loss: output.fail_on_loss,
+            node_name: source.node_name.filter(|name| !name.is_empty()),
+            print_node_name: output.print_node_name,
+            root: source.root,
+            buffer: source.buffer,
+            format,
+            log,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chainkit_cli::{Exit, LogFormat};
+
+    fn options(words: &str) -> anyhow::Result<Options> {
+        let matches = command().no_binary_name(true).try_get_matches_from(words.split_whitespace())?;
+        Options::new(&matches, Log::new("flowdump", LogFormat::Text))
+    }
+
+    #[test]
+    fn the_flags_are_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn what_excludes_each_other_is_refused() {
+        for words in [
+            "-r x --attach all",
+            "-r x --per-packet",
+            "-r x --buffer 4MiB",
+            "-r - --pods -",
+            "--first 1 --last 1",
+            "--first 0",
+            "--last 0",
+            "--last 1000001",
+            "-j -o table",
+            "--strict",
+            "--since 1m --until 2m",
+            "--buffer 1",
+            "--duration soon",
+            "--port http",
+            "--not",
+            "extra",
+        ] {
+            assert!(options(words).is_err(), "{words}");
+        }
+    }
+
+    #[test]
+    fn what_goes_together_is_accepted() {
+        for words in [
+            "",
+            "-j -f",
+            "-r x --pods -",
+            "-r - --pods x",
+            "-r x -f --strict --last 5",
+            "--input-file x",
+            "--attach all --attach shop/web --attach eni1 --attach-kind clsact",
+            "--since 2m --until 1m",
+            "--per-packet --buffer 64KiB --duration 10s",
+        ] {
+            assert!(options(words).is_ok(), "{words}: {:?}", options(words).err());
+        }
+        assert_eq!(options("-o json").unwrap().format, Format::Jsonl);
+        assert_eq!(options("").unwrap().format, Format::Compact);
+        assert_eq!(options("").unwrap().buffer, 8 << 20);
+    }
+
+    #[test]
+    fn nothing_fails_but_usage() {
+        let error = options("--since 1m --until 2m").unwrap_err();
+        assert_eq!(error.downcast_ref::<Failure>().unwrap().exit(), Exit::Usage);
+    }
+}

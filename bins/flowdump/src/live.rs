@@ -1,0 +1,378 @@
+//! Flows from the datapath, as they come.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use chainkit_abi::{ObserverFilter, SLOTS, filter_bit};
+use chainkit_bpf::{
+    Datapath, Direction, Interface, Key, Losses, NodeLock, Observer, ObserverSettings, addresses, hidden, interfaces,
+    monotonic,
+};
+use chainkit_cli::{Exit, Failure};
+use chainkit_cluster::{ENDPOINTS_FOLDER, Names, Objects, read_endpoints};
+use chainkit_flow::{Connection, ConnectionKey, Decoder, Resolver, WallClock};
+use jiff::Timestamp;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::attach::{Source, failure};
+use crate::cli::Options;
+use crate::names;
+use crate::sink::Sink;
+
+/// Events taken at once, before anything else is looked at.
+const DRAIN: usize = 32 * 1024;
+/// How long to wait for more when nothing has come: what a flow is late by at most.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How often losses are asked for.
+const LOSSES_EVERY: Duration = Duration::from_millis(200);
+/// How often interfaces and names are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often expired connections are swept out.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked whether others run before our programs.
+const HIDDEN_EVERY: Duration = Duration::from_secs(5);
+
+/// Shows flows until it is told to end.
+pub(crate) fn run(options: &Options, sink: &mut Sink) -> anyhow::Result<Exit> {
+    let told_to_end = signals()?;
+    let mut known = Known::read(options)?;
+    let mut source = Source::open(options, &known.names)?;
+    let mut decoder = Decoder::new(&node_name(options), wall_clock(), known.resolver());
+    let outcome = watch(options, sink, &told_to_end, &mut known, &mut source, &mut decoder);
+    // Whatever happened, what hangs on interfaces for us comes off.
+    let closed = source.close();
+    let exit = outcome?;
+    closed?;
+    Ok(exit)
+}
+
+fn watch(
+    options: &Options,
+    sink: &mut Sink,
+    told_to_end: &AtomicBool,
+    known: &mut Known,
+    source: &mut Source,
+    decoder: &mut Decoder,
+) -> anyhow::Result<Exit> {
+    let deadline = options.duration.map(|duration| Instant::now() + duration);
+    name_interfaces(decoder, &known.interfaces);
+    let past = options.last.is_some() || options.since.is_some();
+    let mut kernel_filter = filter(options, source)?;
+    let settings = ObserverSettings { ring_bytes: options.buffer, filter: kernel_filter };
+    // Before the tables are read, so that nothing falls between past and present.
+    let mut observer = if past && !options.follow {
+        None
+    } else {
+        Some(Observer::start(source.datapath(), &options.root.root, settings).map_err(failure)?)
+    };
+    if past {
+        // What has begun since is told by the observer.
+        let until = if observer.is_some() { monotonic() } else { u64::MAX };
+        show_tables(sink, source.datapath(), decoder, source.wanted(), until)?;
+        sink.end_of_past()?;
+        sink.flush()?;
+    }
+    let Some(observer) = &mut observer else { return Ok(Exit::Fine) };
+    let mut told = Losses::default();
+    let mut warned = HashSet::new();
+    let start = Instant::now();
+    let (mut losses_at, mut look_at, mut sweep_at, mut hidden_at) = (start, start, start, start);
+    let ending = |sink: &Sink| {
+        told_to_end.load(Ordering::Acquire)
+            || sink.done()
+            || deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    };
+    loop {
+        let taken = take(observer, sink, decoder)?;
+        sink.flush()?;
+        let now = Instant::now();
+        if now >= losses_at {
+            tell_losses(options, sink, observer, &mut told, decoder)?;
+            losses_at = now + LOSSES_EVERY;
+        }
+        if ending(sink) {
+            break;
+        }
+        if now >= look_at {
+            let moved = look(options, known, source, decoder)?;
+            let wanted = filter(options, source)?;
+            if moved {
+                *observer = Observer::start(source.datapath(), &options.root.root, settings).map_err(failure)?;
+                told = Losses::default();
+            }
+            if moved || wanted != kernel_filter {
+                observer.set_filter(&wanted).map_err(failure)?;
+                kernel_filter = wanted;
+            }
+            look_at = now + LOOK_EVERY;
+        }
+        if now >= sweep_at {
+            // If another holds the lock it may well be sweeping; there will be a next time.
+            if let Ok(lock) = NodeLock::try_take(&options.root.root) {
+                source.datapath().sweep(&lock).map_err(failure)?;
+            }
+            sweep_at = now + SWEEP_EVERY;
+        }
+        if now >= hidden_at {
+            tell_hidden(options, source.datapath(), &known.interfaces, &mut warned);
+            hidden_at = now + HIDDEN_EVERY;
+        }
+        if taken == 0 {
+            if nobody_reads() {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+    // What is in the ring by now was sent before the end.
+    observer.stop();
+    while !sink.done() && take(observer, sink, decoder)? != 0 {}
+    tell_losses(options, sink, observer, &mut told, decoder)?;
+    sink.flush()?;
+    Ok(if told.pauses > 0 && options.fail_on_loss { Exit::No } else { Exit::Fine })
+}
+
+/// Shows what has come; the first error of the sink ends it.
+fn take(observer: &mut Observer, sink: &mut Sink, decoder: &mut Decoder) -> anyhow::Result<usize> {
+    let mut outcome = Ok(());
+    let taken = observer.drain(DRAIN, |event| {
+        if outcome.is_ok() {
+            outcome = sink.event(event, decoder);
+        }
+    });
+    outcome.map(|()| taken)
+}
+
+/// Tells what was lost since it was last told.
+fn tell_losses(
+    options: &Options,
+    sink: &mut Sink,
+    observer: &Observer,
+    told: &mut Losses,
+    decoder: &Decoder,
+) -> anyhow::Result<()> {
+    let now = observer.losses().map_err(failure)?;
+    sink.lost(now.lost.saturating_sub(told.lost), monotonic(), decoder)?;
+    if now.pauses > told.pauses {
+        options.log.warning(
+            "this process was stopped for over two seconds: the kernel had switched it off, and what happened meanwhile \
+             was neither shown nor counted",
+        );
+    }
+    *told = now;
+    Ok(())
+}
+
+/// Looks at what changes on a node: interfaces, names, the clock. True: the datapath is another now.
+fn look(options: &Options, known: &mut Known, source: &mut Source, decoder: &mut Decoder) -> anyhow::Result<bool> {
+    let before = std::mem::take(&mut known.interfaces);
+    known.interfaces = list_interfaces()?;
+    if before != known.interfaces {
+        for gone in before.iter().filter(|old| known.interfaces.iter().all(|new| new.index != old.index)) {
+            decoder.set_interface(gone.index, None);
+        }
+        name_interfaces(decoder, &known.interfaces);
+    }
+    let moved = source.refresh(options, &known.interfaces)?;
+    if known.refresh(options)? {
+        decoder.set_resolver(known.resolver());
+    }
+    decoder.set_clock(wall_clock());
+    Ok(moved)
+}
+
+/// Warns, once for each, of programs that run before ours and may keep packets from it.
+fn tell_hidden(
+    options: &Options,
+    datapath: &Datapath,
+    interfaces: &[Interface],
+    warned: &mut HashSet<(u32, Direction, u32)>,
+) {
+    let Ok(endpoints) = datapath.endpoints() else { return };
+    for (_, endpoint) in endpoints {
+        for direction in Direction::BOTH {
+            for rival in hidden(datapath, endpoint.ifindex, direction).unwrap_or_default() {
+                if warned.insert((endpoint.ifindex, direction, rival.program)) {
+                    let interface = interfaces.iter().find(|known| known.index == endpoint.ifindex);
+                    options.log.warning(format!(
+                        "on {} ({}) the {} program \"{}\" (id {}) runs before ours: packets that it does not pass on are \
+                         not seen",
+                        interface.map_or("an interface", |known| known.name.as_str()),
+                        direction.name(),
+                        rival.kit.name(),
+                        rival.name,
+                        rival.program,
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// What the kernel may leave out: what the filter says, and interfaces that were not asked for.
+fn filter(options: &Options, source: &Source) -> anyhow::Result<ObserverFilter> {
+    let mut filter = options.filter.kernel_filter(options.per_packet, |_| None);
+    if let Some(wanted) = source.wanted() {
+        filter.flags |= filter_bit::ENDPOINTS;
+        for (slot, endpoint) in source.datapath().endpoints().map_err(failure)? {
+            if wanted.contains(&endpoint.ifindex)
+                && let Some(word) = filter.endpoints.get_mut(usize::try_from(slot % SLOTS / 64).unwrap_or(0))
+            {
+                *word |= 1 << (slot % 64);
+            }
+        }
+    }
+    Ok(filter)
+}
+
+/// Shows the connection tables as flows, in the order of their last packets: connections that began before `until`,
+/// nanoseconds of `CLOCK_MONOTONIC`.
+fn show_tables(
+    sink: &mut Sink,
+    datapath: &Datapath,
+    decoder: &mut Decoder,
+    wanted: Option<&[u32]>,
+    until: u64,
+) -> anyhow::Result<()> {
+    let clock = datapath.clock().map_err(failure)?;
+    let hz = u64::from(datapath.control_value().map_err(failure)?.hz.max(1));
+    let now = Timestamp::now();
+    let mut found = Vec::new();
+    for (slot, endpoint) in datapath.endpoints().map_err(failure)? {
+        if wanted.is_some_and(|wanted| !wanted.contains(&endpoint.ifindex)) {
+            continue;
+        }
+        for connection in datapath.connections(slot).map_err(failure)? {
+            if connection.conn.first_seen >= until {
+                continue;
+            }
+            let idle = clock.jiffies.saturating_sub(connection.conn.last_seen);
+            let idle = Duration::from_secs(idle / hz) + Duration::from_nanos(idle % hz * 1_000_000_000 / hz);
+            let last_seen = now.checked_sub(idle).unwrap_or(now);
+            found.push((last_seen, endpoint.ifindex, connection));
+        }
+    }
+    found.sort_by_key(|(last_seen, ..)| *last_seen);
+    for (last_seen, ifindex, connection) in &found {
+        let key = match &connection.key {
+            Key::V4(key) => ConnectionKey::V4(key),
+            Key::V6(key) => ConnectionKey::V6(key),
+        };
+        let entry = Connection { key, conn: &connection.conn, ifindex: *ifindex, last_seen: *last_seen };
+        if let Some(record) = decoder.connection(&entry) {
+            sink.record(record, None)?;
+        }
+    }
+    Ok(())
+}
+
+/// What is known of the node and the cluster.
+struct Known {
+    objects: Objects,
+    names: Arc<Names>,
+    records_at: Option<SystemTime>,
+    records: PathBuf,
+    interfaces: Vec<Interface>,
+    addresses: Vec<IpAddr>,
+    node: String,
+}
+
+impl Known {
+    fn read(options: &Options) -> anyhow::Result<Self> {
+        let mut known = Self {
+            objects: names::objects(options)?,
+            names: Arc::default(),
+            records_at: None,
+            records: options.root.path(ENDPOINTS_FOLDER),
+            interfaces: list_interfaces()?,
+            addresses: own_addresses()?,
+            node: node_name(options),
+        };
+        known.read_records(options);
+        Ok(known)
+    }
+
+    /// Reads again what has changed; true: something has.
+    fn refresh(&mut self, options: &Options) -> anyhow::Result<bool> {
+        let addresses = own_addresses()?;
+        let moved = addresses != self.addresses;
+        self.addresses = addresses;
+        let changed = changed_at(&self.records) != self.records_at;
+        if changed {
+            self.read_records(options);
+        }
+        Ok(changed || moved)
+    }
+
+    fn read_records(&mut self, options: &Options) {
+        self.records_at = changed_at(&self.records);
+        let (records, warnings) = read_endpoints(&self.records);
+        for warning in warnings {
+            options.log.warning(warning);
+        }
+        self.names = Arc::new(Names::new(&self.objects, &records));
+    }
+
+    fn resolver(&self) -> Resolver {
+        Resolver::new(Arc::clone(&self.names), &self.node, &self.addresses)
+    }
+}
+
+fn changed_at(folder: &std::path::Path) -> Option<SystemTime> {
+    std::fs::metadata(folder).and_then(|facts| facts.modified()).ok()
+}
+
+fn list_interfaces() -> anyhow::Result<Vec<Interface>> {
+    interfaces().map_err(|error| Failure::new(Exit::Failed, format!("cannot list interfaces: {error}")).into())
+}
+
+/// The addresses of the host, but for those that every host has.
+fn own_addresses() -> anyhow::Result<Vec<IpAddr>> {
+    let mut own = addresses()
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot list this host's addresses: {error}")))?;
+    own.sort_unstable();
+    own.dedup();
+    Ok(own)
+}
+
+fn name_interfaces(decoder: &mut Decoder, interfaces: &[Interface]) {
+    for interface in interfaces {
+        decoder.set_interface(interface.index, Some(&interface.name));
+    }
+}
+
+fn node_name(options: &Options) -> String {
+    options
+        .node_name
+        .clone()
+        .unwrap_or_else(|| nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default())
+}
+
+fn wall_clock() -> WallClock {
+    WallClock::new(monotonic(), Timestamp::now())
+}
+
+/// Whether the other end of stdout, if it is a pipe, is closed: nobody would read what comes.
+fn nobody_reads() -> bool {
+    let stdout = std::io::stdout();
+    let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO).is_ok()
+        && fds.iter().any(|fd| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLERR)))
+}
+
+/// A flag that is set when this process is told to end.
+fn signals() -> anyhow::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // A second one ends it at once: somebody is in a hurry, and tcx links go with the process.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))?;
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    Ok(flag)
+}

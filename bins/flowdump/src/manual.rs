@@ -1,0 +1,302 @@
+//! The man page beyond the flags.
+
+use chainkit_cli::Section;
+
+/// Examples at the end of `--help`.
+pub(crate) const EXAMPLES_IN_SHORT: &str = "\
+Examples:
+  flowdump                                          flows of this node's pods, as they come
+  flowdump --pods pods.json --namespace shop        with names, of one namespace
+  flowdump --verdict DROPPED --verdict AUDIT -j     what is or would be dropped, as JSON
+  flowdump --attach all --duration 10s              attach for ten seconds where nothing is attached
+  flowdump -r flows.jsonl --to-port 53 -o table     from saved lines
+  kubectl get pods -A -o json | flowdump --pods -   names straight from the cluster";
+
+/// Sections after the options.
+pub(crate) const SECTIONS: &[Section] = &[
+    Section {
+        title: "HOW FILTERS COMBINE",
+        text: "\
+A filter flag that is repeated takes any of its values; different flags must all hold. Bare flags such as --pod, --ip
+and --port ask for one end of the flow, whichever it is, each for itself (but a namespace for that of the pod): --pod
+shop/web --port 53 shows what the pod asks of port 53, and the answers. Hubble takes bare flags given together for the
+same end. To ask something of a certain end, say --from-... or --to-...; a bare flag does not go together with its own
+variants.
+
+--not turns the one filter that follows it: what that one means is left out. Of several different negated flags all
+must hold for a flow to be left out; of repeated ones any.
+
+A pod is [NAMESPACE/]NAME, where NAME stands for all names that begin with it. Without NAMESPACE it is one of the
+namespace default, or of those of --namespace; NAMESPACE/ is every pod of a namespace, /NAME any pod of that name.
+
+A label selector is one of kubectl: key=value, key!=value, key in (a,b), key notin (a,b), key, !key, key>1, key<1, with
+commas between those that must all hold. Labels of flows have a source, such as k8s:app=web or reserved:world; a key
+may have it (k8s:app) or not (app).
+
+Word of lost events passes all filters, since it is about what could not be shown.",
+    },
+    Section {
+        title: "ATTACHING",
+        text: "\
+Without --attach the datapath must hang on interfaces already. With it, it is put on the host side of the interfaces that
+are meant: of a pod's (found by its endpoint record, by the way to an address that --pods gives, or by the name that the
+AWS VPC CNI gives such interfaces), of the one that is named, or of every pod of this network namespace, also of those
+that come later. Pods are not restarted, and no packet is lost or changed. Where something else has hung it there, it
+is used and left.
+
+Several flowdump may run at once and see the same; the last to end takes off what was put on for them. From Linux 6.6 on
+the kernel sees to that even if it is killed; below, the filters of one that was killed stay until the next that attaches
+ends. Programs of others on the same interfaces keep running. Where one of them runs before ours and may keep packets from
+it, a warning names it.
+
+Use nsenter --net=FILE, and not ip netns exec, to look into another network namespace: the latter hides pinned objects.",
+    },
+    Section {
+        title: "PRIVILEGES",
+        text: "\
+Live flows take CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and CAP_SYS_ADMIN too to find a datapath that another process has
+attached; root has them all. What lacks is named, with exit code 3. -r takes none.",
+    },
+    Section {
+        title: "EXAMPLES",
+        text: "\
+Flows of this node's pods as they come, where the datapath is attached:
+
+    flowdump
+
+Names of the whole cluster, and one namespace of it:
+
+    kubectl get pods,services,nodes,namespaces -A -o json > cluster.json
+    flowdump --pods cluster.json --namespace shop
+
+Attach for as long as it takes to see who talks to a pod:
+
+    flowdump --attach shop/web --pod shop/web --first 20
+
+DNS queries that leave a pod, each packet of them:
+
+    flowdump --per-packet --from-pod shop/web --to-port 53
+
+Save everything, and look at it later, here or with hubble:
+
+    flowdump -j > flows.jsonl
+    flowdump -r flows.jsonl --verdict DROPPED -o table
+    hubble observe --input-file flows.jsonl
+
+Bytes that each pod sent, from the ends of connections:
+
+    flowdump -j | jq -r 'select(.flow.extensions.value.event == \"close\") | [(if .flow.trace_observation_point == \"FROM_ENDPOINT\" then .flow.source else .flow.destination end).pod_name, .flow.extensions.value.connection.tx_bytes] | @tsv'
+
+Fail a check when events were lost:
+
+    flowdump --duration 1m --fail-on-loss -j > flows.jsonl || echo incomplete",
+    },
+    Section {
+        title: "FORMS OF OUTPUT",
+        text: "\
+compact
+  A line a flow: time (UTC), source with its identity, arrow, destination with its identity, kind, verdict, summary. The
+  arrow points the way that the connection was opened: -> for a packet that goes so, <- for a reply, of which source and
+  destination change places, <> where who opened it is not known.
+
+dict
+  A line for each of these, a line of dashes between flows.
+
+table
+  Columns. Rows that come together are aligned together.
+
+json, jsonl
+  A JSON object a line, described below.
+
+Control characters of names and labels are printed as escapes. No line is longer than 64 KiB; labels past 20 KiB of an
+end are left out, and a label chainkit:labels-left-out=N says how many.
+
+A flow is told for the first packet of a connection and the first of the other way, for each TCP flag that a side had
+not sent before, for a change of verdict, for a denied packet (at first, then counted), for a packet that cannot be
+parsed, for an ICMP error that belongs to a connection, every five seconds while a connection is active, and at its end.
+With --per-packet each packet is told.",
+    },
+    Section {
+        title: "JSON",
+        text: "\
+A line is Hubble's GetFlowsResponse in the form of protojson: an object of one of flow, lost_events and node_status, and
+of node_name and time. Names are in snake_case, zero values left out, enums by name, 64-bit integers of Hubble's own
+fields strings. What is read may also be in camelCase, with enums as numbers and integers as strings or numbers; fields
+that are not known are passed over, and a line that passes the filters is printed as it was read.
+
+node_name
+  The node that saw it.
+
+time
+  When, RFC 3339 with up to nine digits of a second.
+
+flow.time, flow.uuid, flow.node_name
+  When; an identifier of this flow; the node.
+
+flow.verdict
+  FORWARDED, DROPPED, or AUDIT: let pass, and dropped were policy enforced. A packet that cannot be parsed and passes is
+  FORWARDED. Hubble's others are read: ERROR, REDIRECTED, TRACED, TRANSLATED.
+
+flow.drop_reason, flow.drop_reason_desc
+  Why it was dropped, as a number and as Hubble's name for it: POLICY_DENIED (133), INVALID_PACKET_DROPPED (134),
+  CT_TRUNCATED_OR_INVALID_HEADER (135), UNSUPPORTED_L3_PROTOCOL (139), INVALID_IPV6_EXTENSION_HEADER (156),
+  FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND (175).
+
+flow.event_type
+  type 1 is a drop, with the drop reason as sub_type; type 4 a packet that was seen, with sub_type 5 as it came from a
+  pod, 0 (left out) as it went to one.
+
+flow.trace_observation_point
+  FROM_ENDPOINT: it was seen at the interface of the pod that sent it; TO_ENDPOINT: of the pod that it goes to. Left
+  out for drops.
+
+flow.Type
+  L3_L4.
+
+flow.ethernet.source, flow.ethernet.destination
+  Ethernet addresses of the packet.
+
+flow.IP.source, flow.IP.destination, flow.IP.ipVersion
+  IP addresses of the packet; IPv4 or IPv6. Left out where there is no IP header.
+
+flow.l4
+  One of TCP (source_port, destination_port, flags: an object of those that are set), UDP and SCTP (source_port,
+  destination_port), ICMPv4 and ICMPv6 (type, code).
+
+flow.source, flow.destination
+  Who has the address: namespace, pod_name, labels and workloads (name, kind) of a pod; or identity and label of the
+  host (1, reserved:host), of another node (6, reserved:remote-node), or of what lies outside of the cluster (2,
+  reserved:world, where --pods says what lies inside).
+
+flow.source_service, flow.destination_service
+  name and namespace of the service whose virtual address it is.
+
+flow.traffic_direction
+  INGRESS or EGRESS: which way the connection was opened, seen from the pod at whose interface the packet was. A reply
+  that a pod sends is INGRESS. Where it is not known who opened it, the way of the packet.
+
+flow.is_reply
+  Whether the packet goes against the way the connection was opened; left out where that is not known.
+
+flow.interface.index, flow.interface.name
+  The host-side interface.
+
+flow.Summary
+  It in a few words.
+
+lost_events.source, lost_events.num_events_lost
+  PERF_EVENT_RING_BUFFER: the buffer between kernel and this program was full; how many events were lost, a string.
+
+What Hubble has no field for is in flow.extensions, an object of @type, which is
+type.googleapis.com/google.protobuf.Struct, and value, whose fields are below. Its numbers are JSON numbers.
+
+value.event
+  Why it is told: first, reply (the first packet of the other way), flags (a TCP flag not sent before by this side),
+  verdict (it changed), denied, close, active (every five seconds), packet (any other, with --per-packet), malformed,
+  related (an ICMP error that belongs to a connection), or connection (an entry of a connection table, for --last and
+  --since).
+
+value.packets
+  Packets on the wire that this one stands for: 1, or as many as the segments of a GSO super-packet.
+
+value.bytes
+  Bytes of their Ethernet frames, without check sequences.
+
+value.count
+  Of denied: how many packets were denied since it was last told, this one included.
+
+value.reason
+  Of denied: policy. Of close: fin (both sides have ended it), rst, expired (idle past its timeout), evicted (its table
+  was full), removed (its endpoint went), reopened (another connection of the same addresses and ports took its place).
+  Of malformed: truncated_ethernet, truncated_ipv4, bad_ipv4, truncated_ipv6, bad_ipv6, bad_ipv6_extension,
+  truncated_transport, bad_transport, orphan_fragment, unknown_ethertype, bad_vlan, bad_icmp_error.
+
+value.connection
+  The connection after this packet, from the pod's side; left out where there is none. For a packet between two pods of
+  this node each of them tells its own.
+
+value.connection.opened
+  Who opened it: pod, remote, or unknown where it was met in mid-stream.
+
+value.connection.state
+  unreplied, replied; of TCP syn_sent, syn_received, established, closing, closed.
+
+value.connection.tx_packets, value.connection.tx_bytes
+  Packets that the pod has sent on it, and bytes of their Ethernet frames.
+
+value.connection.rx_packets, value.connection.rx_bytes
+  Packets that the pod has received on it, and bytes of their Ethernet frames.
+
+value.connection.first_seen
+  When its first packet was seen, RFC 3339.
+
+value.connection.rtt_ns
+  Round-trip time to the other side in nanoseconds, from the TCP handshake; left out where it is not known.
+
+value.connection.tx_flags, value.connection.rx_flags
+  Lists of the TCP flags that the pod has sent and received on it.
+
+value.vlan
+  VLAN id of the packet, where it is tagged.
+
+value.ethertype
+  EtherType of the packet as a number, where it is not IP.
+
+value.protocol
+  IP protocol number, where flow.l4 has no form for it.
+
+value.fragment
+  true for a fragment other than the first; its ports are those of the first.
+
+value.generation
+  Number of the policy that judged it, where one was loaded.
+
+value.rule
+  Number of the rule that decided, where one did.
+
+Of ICMP a connection table keeps neither type nor code: connection and close of an ICMP exchange tell an echo request.",
+    },
+    Section {
+        title: "EXIT STATUS",
+        text: "\
+0
+  Flows were shown, perhaps none. Also when the reader of stdout went away, and after Ctrl-C.
+
+1
+  Events were lost, and --fail-on-loss was given.
+
+2
+  Wrong usage; a file of -r or --pods that cannot be read; a bad line, with --strict.
+
+3
+  A privilege or something in the kernel is lacking.
+
+4
+  It failed, and what was attached was detached again.
+
+5
+  Lines of -r were bad and skipped, each told on stderr with its number; the others were shown.",
+    },
+    Section {
+        title: "FILES",
+        text: "\
+/run/chainkit/endpoints/*.json
+  Endpoints of this node: which pod is behind which interface.
+
+/sys/fs/bpf/chainkit/
+  The datapath's maps.",
+    },
+    Section {
+        title: "ENVIRONMENT",
+        text: "\
+CHAINKIT_ROOT
+  As --root.
+
+NODE_NAME
+  As --node-name.
+
+NO_COLOR
+  Set to anything: verdicts are not coloured on a terminal.",
+    },
+    Section { title: "SEE ALSO", text: "cni-chain(1), mapstat(1), netcheck(1), polload(1), tcpdump(8)" },
+];

@@ -1,0 +1,207 @@
+//! The one way out: filter, limits, printer, stdout.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+use chainkit_abi::Event;
+use chainkit_cli::{Exit, Failure, Log, colour};
+use chainkit_flow::{Decoder, Filter, Format, NodeState, Printer, PrinterOptions, Record, Time};
+use jiff::Timestamp;
+
+use crate::cli::Options;
+
+/// As much as is gathered before it is written: fewer system calls than flows.
+const BATCH: usize = 64 * 1024;
+
+/// The most that `--last` keeps, in bytes of lines.
+const MAX_KEPT_BYTES: usize = 512 << 20;
+
+/// Takes records from wherever they come and shows those that were asked for.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    filter: Filter,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    first: Option<u64>,
+    kept: Option<Kept>,
+    /// Time goes on by itself: once `until` has passed nothing more will come.
+    live: bool,
+    json: bool,
+    printer: Printer,
+    out: Vec<u8>,
+    stdout: File,
+    shown: u64,
+    lost: u64,
+    fail_on_loss: bool,
+    log: Log,
+}
+
+/// The last records so far, for `--last`.
+#[derive(Debug)]
+struct Kept {
+    flows: usize,
+    limit: usize,
+    bytes: usize,
+    records: VecDeque<(Record, Option<Vec<u8>>)>,
+}
+
+#[allow(dead_code, reason = "the live side uses the rest")]
+impl Sink {
+    /// A sink for what was asked.
+    ///
+    /// # Errors
+    /// When stdout cannot be used at all.
+    pub(crate) fn new(options: &Options) -> io::Result<Self> {
+        let printer = PrinterOptions { format: options.format, node_name: options.print_node_name, colour: colour() };
+        let limit = options.last.map(|last| usize::try_from(last).unwrap_or(usize::MAX));
+        Ok(Self {
+            filter: options.filter.clone(),
+            since: options.since,
+            until: options.until,
+            first: options.first,
+            kept: limit.map(|limit| Kept { flows: 0, limit, bytes: 0, records: VecDeque::new() }),
+            live: options.read.is_none(),
+            json: options.format == Format::Jsonl,
+            printer: Printer::new(printer),
+            out: Vec::with_capacity(2 * BATCH),
+            // A file of its own: the standard one looks for line ends in all that passes.
+            stdout: File::from(io::stdout().as_fd().try_clone_to_owned()?),
+            shown: 0,
+            lost: 0,
+            fail_on_loss: options.fail_on_loss,
+            log: options.log,
+        })
+    }
+
+    /// Takes an event of the datapath.
+    pub(crate) fn event(&mut self, event: &Event, decoder: &mut Decoder) -> anyhow::Result<()> {
+        let record = decoder.event(event);
+        self.record(record, None)
+    }
+
+    /// Takes word of `count` events that were lost until `monotonic`, nanoseconds of `CLOCK_MONOTONIC`.
+    pub(crate) fn lost(&mut self, count: u64, monotonic: u64, decoder: &Decoder) -> anyhow::Result<()> {
+        if count == 0 { Ok(()) } else { self.record(decoder.lost(count, monotonic), None) }
+    }
+
+    /// Takes a record, with the line that it was read from.
+    ///
+    /// Word of losses and of nodes passes all filters: they are about what could not be shown.
+    pub(crate) fn record(&mut self, record: Record, line: Option<&[u8]>) -> anyhow::Result<()> {
+        if !self.in_time(record.time()) {
+            return Ok(());
+        }
+        if let Some(lost) = &record.lost_events {
+            self.lost = self.lost.saturating_add(lost.num_events_lost);
+        }
+        if record.flow.as_ref().is_some_and(|flow| !self.filter.matches(flow)) || self.enough() {
+            return Ok(());
+        }
+        match &mut self.kept {
+            Some(kept) => kept.push(record, line),
+            None => self.show(&record, line),
+        }
+    }
+
+    fn in_time(&self, time: Option<Time>) -> bool {
+        time.is_none_or(|time| {
+            self.since.is_none_or(|since| time.0 >= since) && self.until.is_none_or(|until| time.0 <= until)
+        })
+    }
+
+    fn show(&mut self, record: &Record, line: Option<&[u8]>) -> anyhow::Result<()> {
+        if record.flow.is_some() {
+            self.shown += 1;
+        }
+        if !self.json
+            && let Some(status) = &record.node_status
+            && matches!(status.state_change, NodeState::Error | NodeState::Unavailable)
+        {
+            // As Hubble: what is no flow is no output, but a node that is missing must not go unseen.
+            let nodes = status.node_names.join(", ");
+            self.log.warning(format!("{} {nodes}: {}", status.state_change, status.message));
+        }
+        self.printer.print(record, line, &mut self.out)?;
+        if self.out.len() >= BATCH {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    /// Shows the records that `--last` kept; from here on each is shown as it comes.
+    pub(crate) fn end_of_past(&mut self) -> anyhow::Result<()> {
+        if let Some(kept) = self.kept.take() {
+            for (record, line) in kept.records {
+                self.show(&record, line.as_deref())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was gathered, so that a reader has it at once.
+    pub(crate) fn flush(&mut self) -> anyhow::Result<()> {
+        self.printer.flush(&mut self.out);
+        self.write()
+    }
+
+    /// Writes whole lines as they are; a table may hold rows back to align them.
+    pub(crate) fn flush_lines(&mut self) -> anyhow::Result<()> {
+        self.write()
+    }
+
+    fn write(&mut self) -> anyhow::Result<()> {
+        if !self.out.is_empty() {
+            self.stdout.write_all(&self.out)?;
+            self.out.clear();
+        }
+        Ok(())
+    }
+
+    /// Whether nothing more will be shown.
+    pub(crate) fn done(&self) -> bool {
+        self.enough() || (self.live && self.until.is_some_and(|until| Timestamp::now() > until))
+    }
+
+    fn enough(&self) -> bool {
+        self.first.is_some_and(|first| self.shown >= first)
+    }
+
+    /// Flows that were shown.
+    pub(crate) const fn shown(&self) -> u64 {
+        self.shown
+    }
+
+    /// Shows what was kept, tells what was lost, and says whether that is a "no".
+    pub(crate) fn finish(&mut self) -> anyhow::Result<Exit> {
+        self.end_of_past()?;
+        self.flush()?;
+        if self.lost > 0 {
+            self.log.warning(format!("{} events lost", self.lost));
+        }
+        Ok(if self.lost > 0 && self.fail_on_loss { Exit::No } else { Exit::Fine })
+    }
+}
+
+impl Kept {
+    /// Keeps a record, and lets go of the oldest beyond the limit: flows, and word of losses among them, of which there
+    /// are kept as many.
+    fn push(&mut self, record: Record, line: Option<&[u8]>) -> anyhow::Result<()> {
+        self.flows += usize::from(record.flow.is_some());
+        self.bytes += line.map_or(0, <[u8]>::len);
+        self.records.push_back((record, line.map(<[u8]>::to_vec)));
+        while self.flows > self.limit || self.records.len() - self.flows > self.limit {
+            let Some((record, line)) = self.records.pop_front() else {
+                break;
+            };
+            self.flows -= usize::from(record.flow.is_some());
+            self.bytes -= line.map_or(0, |line| line.len());
+        }
+        if self.bytes > MAX_KEPT_BYTES {
+            let message = format!("the last {} flows are longer than {} MiB", self.limit, MAX_KEPT_BYTES >> 20);
+            return Err(Failure::usage(message).remedy("ask for fewer").into());
+        }
+        Ok(())
+    }
+}
