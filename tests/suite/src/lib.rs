@@ -1,0 +1,7 @@
+//! Tests of chainkit as a whole; the crate itself is empty.
+//!
+//! `tests/program` sends packets through the eBPF programs by `BPF_PROG_TEST_RUN` and says what each must give: start at its
+//! `step.rs`. `tests/lab` has real traffic between the pods of a node made of network namespaces: start at its `stage.rs`.
+//! Both need root; without it each test says that it is skipped, and why.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,41 @@
+//! Packets through the eBPF programs, and what each must give.
+//!
+//! A packet is built in the open (`frame.rs`), run through `from_pod` or `to_pod` by `BPF_PROG_TEST_RUN`, and what came of it is
+//! read back as the programs of chainkit read it: the connection's entry, the node-wide counters, the events of an observer.
+//! What is expected stands in the test. Random frames (`random.rs`) are compared with a reader of packets that shares
+//! no line with the kernel's (`reference.rs`).
+//!
+//! Each test has a datapath to itself, so that they run side by side; nothing is attached to any interface. They need root,
+//! and say so where it is lacking. All of them also run on Linux 6.1.
+//!
+//! Start at `step.rs`, which says what is checked of a packet, then `tcp.rs`.
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    reason = "a failure of the test's own means is a failure of the test"
+)]
+
+mod extension;
+mod filter;
+mod fragment;
+mod frame;
+mod full;
+mod generation;
+mod icmp;
+mod link;
+mod malformed;
+mod modes;
+mod node;
+mod observer;
+mod random;
+mod reference;
+mod segments;
+mod step;
+mod tcp;
+mod timeout;
+mod transport;
