@@ -86,6 +86,8 @@ impl LockFile {
 
 impl Drop for LockFile {
     fn drop(&mut self) {
+        // At once, and not with the last descriptor: a child that this process has forked has one until it calls exec.
+        let _ = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&Lock::None.flock(0, 0)));
         // Not forever: whoever drops this may hold the lock, and an empty file left behind does no harm.
         let lock = (0..50).find_map(|attempt| {
             NodeLock::try_take(&self.root).ok().or_else(|| {

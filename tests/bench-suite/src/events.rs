@@ -116,8 +116,9 @@ impl Node {
         match reader {
             Reader::Count => {
                 let readers = Readers::start(&self.datapath, lab.root(), 1, Wants::Packets, RING)?;
-                let came = lab.node().run(|| self.feed(rate))??;
-                let (_, lost) = readers.settle()?;
+                let (sent, came) = lab.node().run(|| self.feed(rate))??;
+                let (read, lost) = readers.settle()?;
+                ensure!(read + lost == u64::from(sent), "of {sent} packets {read} were read and {lost} lost");
                 Ok((came, lost > 0))
             }
             Reader::Flowdump(path) => {
@@ -126,7 +127,7 @@ impl Node {
                 command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
                 let mut running = Running::start_as_is(command)?;
                 self.wait_for_reader(&running)?;
-                let came = lab.node().run(|| self.feed(rate))??;
+                let (_, came) = lab.node().run(|| self.feed(rate))??;
                 // What is in the ring is read before it ends.
                 interrupt(&running)?;
                 let status = running.wait(Duration::from_secs(30))?;
@@ -148,8 +149,9 @@ impl Node {
         Ok(())
     }
 
-    /// Runs the program at a rate, in the node's network namespace; answers the rate that was reached.
-    fn feed(&self, rate: u32) -> Result<u32> {
+    /// Runs the program at a rate, in the node's network namespace; answers how many packets it was, and the rate that
+    /// was reached.
+    fn feed(&self, rate: u32) -> Result<(u32, u32)> {
         let context = TestContext { ifindex: self.ifindex, ..TestContext::default() };
         let frames: Vec<Vec<u8>> = (1000..1008).map(|port| Case::Udp4.established(port)).collect();
         let started = Instant::now();
@@ -170,7 +172,7 @@ impl Node {
         }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds times millions")]
         let came = (f64::from(sent) / started.elapsed().as_secs_f64()) as u32;
-        Ok(came)
+        Ok((sent, came))
     }
 }
 

@@ -6,6 +6,7 @@
 use std::{
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     process::{Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -33,6 +34,12 @@ const BYTES: u64 = 3 << 30;
 /// As `flowdump` has it.
 const RING: u32 = 8 << 20;
 const IPERF_PORT: u16 = 5201;
+
+/// What each round gave with one setting: throughput, connections between two threads, and on one.
+struct Results {
+    setting: Setting,
+    by_measure: [Vec<f64>; 3],
+}
 
 /// What hangs on the pods' interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,49 +93,62 @@ pub(crate) fn measure(report: &Report, rounds: usize) -> Result<()> {
     let (server, client) = (lab.pod("bench", "server")?, lab.pod("bench", "client")?);
     let at = |port| SocketAddr::new(IpAddr::V4(server.ip4), port);
     let source = Source::start(&server, at(0))?;
-    let listener = server.run(|| TcpListener::bind(at(0)))?.context("cannot listen in a pod")?;
+    let listen = || server.run(|| TcpListener::bind(at(0)))?.context("cannot listen in a pod");
+    let (listener, accepting) = (listen()?, listen()?);
+    let accepts = accepting.local_addr().context("cannot ask a socket for its address")?;
+    // One thread for all, unlike the lab's servers: to start one costs more than a connection. It ends with the process.
+    thread::spawn(move || accepting.incoming().for_each(drop));
     let has_tcpdump = is_there("tcpdump", "--version");
     let settings = Setting::ALL.into_iter().filter(|setting| has_tcpdump || *setting != Setting::Tcpdump);
     let settings: Vec<Setting> = settings.collect();
     if !has_tcpdump {
         report.skipped("tcpdump", "it is not installed: run tests/run packages as root")?;
     }
-    let mut results: Vec<(Setting, Vec<f64>, Vec<f64>)> =
-        settings.iter().map(|setting| (*setting, Vec::new(), Vec::new())).collect();
+    let mut results: Vec<Results> =
+        settings.iter().map(|setting| Results { setting: *setting, by_measure: Default::default() }).collect();
     for round in 0..rounds {
         let count = results.len();
         results.rotate_left(round.min(1) % count.max(1));
-        for (setting, throughput, connects) in &mut results {
+        for Results { setting, by_measure: [throughput, connects, packets_of_connects] } in &mut results {
             let in_place = put_in_place(&lab, *setting, [&server, &client])?;
             throughput.push(source.gigabits(&client, at(IPERF_PORT))?);
-            connects.push(connections(&client, &listener)?);
+            connects.push(connections(&client, accepts)?);
+            packets_of_connects.push(connections_on_one_thread(&client, &listener)?);
             drop(in_place);
         }
     }
-    results.sort_by_key(|(setting, ..)| Setting::ALL.iter().position(|other| other == setting));
+    results.sort_by_key(|results| Setting::ALL.iter().position(|other| *other == results.setting));
     tell(report, &results, rounds, source.name())
 }
 
-fn tell(report: &Report, results: &[(Setting, Vec<f64>, Vec<f64>)], rounds: usize, by: &str) -> Result<()> {
-    let bare = results.iter().find(|(setting, ..)| *setting == Setting::Bare).context("nothing was measured bare")?;
+fn tell(report: &Report, results: &[Results], rounds: usize, by: &str) -> Result<()> {
+    let bare = results.iter().find(|results| results.setting == Setting::Bare).context("nothing was measured bare")?;
     report.heading(&format!(
-        "between two pods of a node; throughput by {by}, ratios to the bare wire of the same round"
+        "between two pods of a node, and in brackets the ratio to the bare wire of the same round: throughput by {by}; \
+         connections between two threads; connections whose ends are one thread's, which are all packets and no waiting"
     ))?;
-    for (setting, throughput, connects) in results {
-        let (throughput_ratio, connect_ratio) = (median_ratio(throughput, &bare.1), median_ratio(connects, &bare.2));
+    for Results { setting, by_measure } in results {
+        let medians = by_measure.each_ref().map(|values| median(values));
+        let [gigabits, connects, on_one] = medians;
+        let mut ratios = [1.0; 3];
+        for (ratio, (values, to)) in ratios.iter_mut().zip(by_measure.iter().zip(&bare.by_measure)) {
+            *ratio = median_ratio(values, to);
+        }
+        let [gigabits_ratio, connects_ratio, on_one_ratio] = ratios;
         let targets = setting.targets();
         report.result(
             &json!({
                 "kind": "traffic", "setting": setting.name(), "by": by, "rounds": rounds,
-                "gbit_per_s": rounded(median(throughput), 2), "throughput_ratio": rounded(throughput_ratio, 3),
-                "connections_per_s": rounded(median(connects), 0), "connections_ratio": rounded(connect_ratio, 3),
-                "throughput_target": targets.map(|(target, _)| target), "connections_target": targets.map(|(_, target)| target),
+                "gbit_per_s": rounded(gigabits, 2), "throughput_ratio": rounded(gigabits_ratio, 3),
+                "throughput_target": targets.map(|(target, _)| target),
+                "connections_per_s": rounded(connects, 0), "connections_ratio": rounded(connects_ratio, 3),
+                "connections_target": targets.map(|(_, target)| target),
+                "one_thread_connections_per_s": rounded(on_one, 0), "one_thread_connections_ratio": rounded(on_one_ratio, 3),
             }),
             &format!(
-                "{:27} {:6.2} Gbit/s   ratio {throughput_ratio:5.3}   {:6.0} connections/s   ratio {connect_ratio:5.3}{}",
+                "{:27} {gigabits:6.2} Gbit/s [{gigabits_ratio:5.3}]   {connects:6.0}/s [{connects_ratio:5.3}]   \
+                 {on_one:6.0}/s [{on_one_ratio:5.3}]{}",
                 setting.name(),
-                median(throughput),
-                median(connects),
                 targets.map_or(String::new(), |(first, second)| format!("   (to reach: {first} and {second})")),
             ),
         )?;
@@ -215,25 +235,34 @@ impl Source {
     }
 }
 
-/// Connections a second, one after another, each with a handshake and FINs both ways.
-///
-/// One thread holds both ends, whose packets are all handled in its own system calls: what is measured is what the packets
-/// cost, and not how soon a server's thread is woken.
-fn connections(client: &Pod, listener: &TcpListener) -> Result<f64> {
+/// Connections a second to a server on another thread, one after another.
+fn connections(client: &Pod, to: SocketAddr) -> Result<f64> {
+    repeatedly(client, || tcp::connects(to, 1).context("cannot connect from pod to pod"))
+}
+
+/// The same with both ends on one thread, in whose system calls all their packets are handled: what is measured is what the
+/// packets cost, and not how soon a server is woken.
+fn connections_on_one_thread(client: &Pod, listener: &TcpListener) -> Result<f64> {
     let to = listener.local_addr().context("cannot ask a socket for its address")?;
-    let (count, elapsed) = client
-        .run(|| {
-            let started = Instant::now();
-            let mut count = 0u32;
-            while started.elapsed() < CONNECTING && count < CONNECTIONS {
-                let ours = TcpStream::connect(to)?;
-                // The side that closes first is left with TIME_WAIT: then the client's ports are free again.
-                drop(listener.accept()?);
-                drop(ours);
-                count += 1;
-            }
-            Ok::<_, std::io::Error>((count, started.elapsed()))
-        })?
-        .context("cannot connect from pod to pod")?;
+    repeatedly(client, || {
+        let ours = TcpStream::connect(to).context("cannot connect from pod to pod")?;
+        // The side that closes first is left with TIME_WAIT: then the client's ports are free again.
+        drop(listener.accept().context("cannot accept what came")?);
+        drop(ours);
+        Ok(())
+    })
+}
+
+/// How often a second something can be done in a pod.
+fn repeatedly(pod: &Pod, mut once: impl FnMut() -> Result<()> + Send) -> Result<f64> {
+    let (count, elapsed) = pod.run(|| {
+        let started = Instant::now();
+        let mut count = 0u32;
+        while started.elapsed() < CONNECTING && count < CONNECTIONS {
+            once()?;
+            count += 1;
+        }
+        Ok::<_, anyhow::Error>((count, started.elapsed()))
+    })??;
     Ok(f64::from(count) / elapsed.as_secs_f64())
 }

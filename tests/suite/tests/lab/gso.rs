@@ -8,12 +8,17 @@ use chainkit_abi::hook;
 use chainkit_bpf::Kit;
 use chainkit_lab::peer::tcp;
 use chainkit_lab::{Lab, Netns, Pod};
-use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
+use nix::sys::socket::{
+    setsockopt,
+    sockopt::{SndBuf, UdpGsoSegment},
+};
 
 use crate::stage::{Reader, TCP, UDP, UDP4_HEADERS, Watch, at, eventually, on_node, sums, udp_sink};
 
 /// Bytes of a segment's headers: Ethernet 14, IPv4 20, TCP 20 and 12 of timestamps.
 const HEADERS: u64 = 66;
+/// How often a transfer is made again in which something was retransmitted.
+const ATTEMPTS: u32 = 50;
 /// Bytes of a SYN of Linux, with its options.
 const SYN: u64 = 74;
 
@@ -48,11 +53,13 @@ fn tcp_info(pod: &Pod, peer: SocketAddr) -> HashMap<String, u64> {
 ///
 /// Whether something was retransmitted is up to the machine's load; such a transfer says little and is made again.
 fn transfer(watch: &Watch<'_>, from: &Pod, to: &Pod, length: usize) -> Reader {
-    for _ in 0..10 {
+    for _ in 0..ATTEMPTS {
         let mut reader = watch.each_packet();
         let sink = to.run(|| tcp::sink(at(to.ip4, 0))).unwrap().unwrap();
         let peer = sink.address();
         let mut stream = from.run(|| TcpStream::connect(peer).unwrap()).unwrap();
+        // Far less than the queue between the two ends of a veth holds (`net.core.netdev_max_backlog`, 1000 packets).
+        setsockopt(&stream, SndBuf, &(128 << 10)).unwrap();
         stream.write_all(&vec![0x5a; length]).unwrap();
         eventually("bytes do not arrive", || sink.bytes() == length as u64);
         let mut last = None;
@@ -89,14 +96,14 @@ fn transfer(watch: &Watch<'_>, from: &Pod, to: &Pod, length: usize) -> Reader {
         watch.all_was_readable();
         return reader;
     }
-    panic!("ten transfers, and something was retransmitted in each");
+    panic!("{ATTEMPTS} transfers, and something was retransmitted in each");
 }
 
 fn largest(reader: &Reader, pod: &Pod, hook: u8) -> u32 {
     reader.met(pod, hook, TCP).iter().map(|event| event.packets).max().unwrap()
 }
 
-const LENGTH: usize = 8 << 20;
+const LENGTH: usize = 2 << 20;
 
 #[test]
 fn a_bulk_transfer_with_offloads_is_counted_in_segments() {

@@ -164,7 +164,7 @@ fn a_fragment_whose_first_is_long_gone_is_an_orphan() {
         node.run(FROM_POD, &piece_from_pod(ends, UDP, (0, true), 3, &udp(1111, 53, 0)));
         // Each that comes keeps it for another minute.
         for _ in 0..2 {
-            node.datapath.backdate(node.slot, 58).unwrap();
+            node.datapath.backdate(node.slot, 56).unwrap();
             node.counted();
             node.run(FROM_POD, &later);
             assert!(!node.counted().iter().any(|(counter, _)| *counter == Counter::OrphanFragment));

@@ -106,9 +106,9 @@ fn each_state_has_its_time() {
             // The last packet again, which opens nothing where it meets the entry and changes no state.
             let (program, frame) = case.packets.last().unwrap();
             node.counted();
-            node.datapath.backdate(node.slot, case.timeout - 2).unwrap();
+            node.datapath.backdate(node.slot, case.timeout - 4).unwrap();
             node.run(*program, frame);
-            assert_eq!(node.counted(), [], "{place}, {} s ago", case.timeout - 2);
+            assert_eq!(node.counted(), [], "{place}, {} s ago", case.timeout - 4);
             assert_eq!(total(&node), case.packets.len() as u64 + 1, "{place}");
             node.datapath.backdate(node.slot, case.timeout + 1).unwrap();
             node.run(*program, frame);
