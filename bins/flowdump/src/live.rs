@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use chainkit_abi::{ObserverFilter, SLOTS, filter_bit};
+use chainkit_abi::{ObserverFilter, SLOTS, filter_bit, hook};
 use chainkit_bpf::{
     Datapath, Direction, Interface, Key, Losses, NodeLock, Observer, ObserverSettings, addresses, hidden, interfaces,
     monotonic,
@@ -40,6 +40,10 @@ const HIDDEN_EVERY: Duration = Duration::from_secs(5);
 
 /// Shows flows until it is told to end.
 pub(crate) fn run(options: &Options, sink: &mut Sink) -> anyhow::Result<Exit> {
+    let root = &options.root.root;
+    if !root.is_dir() {
+        return Err(Failure::usage(format!("--root {}: there is no such folder", root.display())).into());
+    }
     let told_to_end = signals()?;
     let mut known = Known::read(options)?;
     let mut source = Source::open(options, &known.names)?;
@@ -74,7 +78,12 @@ fn watch(
     if past {
         // What has begun since is told by the observer.
         let until = if observer.is_some() { monotonic() } else { u64::MAX };
-        show_tables(sink, source.datapath(), decoder, source.wanted(), until)?;
+        let found = show_tables(sink, source.datapath(), decoder, source.wanted(), until)?;
+        if found == 0 && !options.follow {
+            options
+                .log
+                .warning("the connection tables hold nothing: what was just attached has no past; add -f to go on");
+        }
         sink.end_of_past()?;
         sink.flush()?;
     }
@@ -89,7 +98,7 @@ fn watch(
             || deadline.is_some_and(|deadline| Instant::now() >= deadline)
     };
     loop {
-        let taken = take(observer, sink, decoder)?;
+        let taken = take(options, observer, sink, decoder)?;
         sink.flush()?;
         let now = Instant::now();
         if now >= losses_at {
@@ -132,17 +141,19 @@ fn watch(
     }
     // What is in the ring by now was sent before the end.
     observer.stop();
-    while !sink.done() && take(observer, sink, decoder)? != 0 {}
+    while !sink.done() && take(options, observer, sink, decoder)? != 0 {}
     tell_losses(options, sink, observer, &mut told, decoder)?;
     sink.flush()?;
     Ok(if told.pauses > 0 && options.fail_on_loss { Exit::No } else { Exit::Fine })
 }
 
 /// Shows what has come; the first error of the sink ends it.
-fn take(observer: &mut Observer, sink: &mut Sink, decoder: &mut Decoder) -> anyhow::Result<usize> {
+///
+/// Where every packet is told, a line is a packet (or a super-packet): an end that no packet makes is left out.
+fn take(options: &Options, observer: &mut Observer, sink: &mut Sink, decoder: &mut Decoder) -> anyhow::Result<usize> {
     let mut outcome = Ok(());
     let taken = observer.drain(DRAIN, |event| {
-        if outcome.is_ok() {
+        if outcome.is_ok() && !(options.per_packet && event.hook == hook::SWEEP) {
             outcome = sink.event(event, decoder);
         }
     });
@@ -239,7 +250,7 @@ fn show_tables(
     decoder: &mut Decoder,
     wanted: Option<&[u32]>,
     until: u64,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<usize> {
     let clock = datapath.clock().map_err(failure)?;
     let hz = u64::from(datapath.control_value().map_err(failure)?.hz.max(1));
     let now = Timestamp::now();
@@ -269,7 +280,7 @@ fn show_tables(
             sink.record(record, None)?;
         }
     }
-    Ok(())
+    Ok(found.len())
 }
 
 /// What is known of the node and the cluster.

@@ -49,6 +49,9 @@ the kernel sees to that even if it is killed; below, the filters of one that was
 ends. Programs of others on the same interfaces keep running. Where one of them runs before ours and may keep packets from
 it, a warning names it.
 
+With --per-packet a line is a packet, or a super-packet that stands for several (packets, in extensions); an end that no
+packet makes, such as an expiry, is left out then.
+
 Use nsenter --net=FILE, and not ip netns exec, to look into another network namespace: the latter hides pinned objects.",
     },
     Section {
@@ -275,7 +278,7 @@ Of ICMP a connection table keeps neither type nor code: connection and close of 
   It failed, and what was attached was detached again.
 
 5
-  Lines of -r were bad and skipped, each told on stderr with its number; the others were shown.",
+  Lines of -r were bad and skipped, each told on stderr with its number; the others were shown. This outweighs 1.",
     },
     Section {
         title: "FILES",
@@ -283,8 +286,11 @@ Of ICMP a connection table keeps neither type nor code: connection and close of 
 /run/chainkit/endpoints/*.json
   Endpoints of this node: which pod is behind which interface.
 
+/run/chainkit/lock, observers-*.lock, leases-*.lock
+  Empty files whose locks tell who is alive; the latter two go with the last that uses them.
+
 /sys/fs/bpf/chainkit/
-  The datapath's maps.",
+  The datapath's maps, where it is there for good.",
     },
     Section {
         title: "ENVIRONMENT",

@@ -189,8 +189,12 @@ impl Datapath {
                 programs.push((program, fd));
             }
         }
+        let place = format!("pinned at {}", directory.display());
+        if let Some((_, control)) = maps.iter().find(|(name, _)| *name == "CONTROL") {
+            refuse_other_abi(control.as_fd(), &place)?;
+        }
         let datapath = Self::assemble(programs, maps, Origin::Pinned)?;
-        datapath.check(&format!("pinned at {}", directory.display()))?;
+        datapath.check(&place)?;
         Ok(Some(datapath))
     }
 
@@ -204,10 +208,14 @@ impl Datapath {
             for direction in Direction::BOTH {
                 for hung in attach::hung(interface.index, direction)? {
                     nameless |= hung.name.is_empty();
-                    if hung.name == Program::of(direction).name()
-                        && let Some(datapath) = Self::of_program(hung.program, &interface.name)?
-                    {
-                        return Ok(Some(datapath));
+                    if hung.name != Program::of(direction).name() {
+                        continue;
+                    }
+                    match Self::of_program(hung.program, &interface.name) {
+                        Ok(None) => {}
+                        // It has just been taken off.
+                        Err(Error::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                        found => return found,
                     }
                 }
             }
@@ -222,6 +230,7 @@ impl Datapath {
     /// The datapath that a program belongs to; `None`: it is another's that bears the name.
     fn of_program(id: u32, interface: &str) -> Result<Option<Self>> {
         let action = || format!("open the program {id} that hangs on {interface}");
+        let place = format!("on interface {interface}");
         let fd = sys::by_id(Kind::Program, id).during(action)?;
         let facts = sys::program_facts(fd.as_fd()).during(action)?;
         let mut maps = Vec::new();
@@ -232,6 +241,8 @@ impl Datapath {
             if let Some(name) = MAPS.into_iter().find(|known| *known == name) {
                 if name == "CONTROL" {
                     control = Some(*map);
+                    // Before any map is missed that another version has no more, or not yet.
+                    refuse_other_abi(fd.as_fd(), &place)?;
                 }
                 maps.push((name, fd));
             }
@@ -265,7 +276,7 @@ impl Datapath {
             }
         }
         let datapath = Self::assemble(programs, maps, Origin::Attached)?;
-        datapath.check(&format!("on interface {interface}"))?;
+        datapath.check(&place)?;
         Ok(Some(datapath))
     }
 
@@ -297,9 +308,6 @@ impl Datapath {
         let word = self.control_value()?;
         if word.magic != MAGIC {
             return Err(Error::Foreign { place: place.to_owned(), what: "its control word is another's".to_owned() });
-        }
-        if word.abi != ABI_VERSION {
-            return Err(Error::Abi { place: place.to_owned(), found: word.abi, ours: ABI_VERSION });
         }
         Ok(())
     }
@@ -457,6 +465,16 @@ impl Datapath {
             sys::pin(fd.as_fd(), &directory.join("programs").join(program.name()))?;
         }
         Ok(())
+    }
+}
+
+/// Refuses a control map of another version, whatever its size: its first two words are the same in all.
+fn refuse_other_abi(control: BorrowedFd<'_>, place: &str) -> Result<()> {
+    // What cannot be mapped is none of ours in any version, and is refused as such.
+    let Ok(word) = ControlWord::map(control) else { return Ok(()) };
+    match word.magic_and_abi() {
+        (MAGIC, found) if found != ABI_VERSION => Err(Error::Abi { place: place.to_owned(), found, ours: ABI_VERSION }),
+        _ => Ok(()),
     }
 }
 

@@ -55,6 +55,11 @@ pub(crate) fn run_file(root: &Path, name: &str) -> Result<File> {
     let mut builder = fs::DirBuilder::new();
     builder.mode(0o700).recursive(true);
     builder.create(&directory).during(|| format!("create {}", directory.display()))?;
+    let is_folder = fs::symlink_metadata(&directory).is_ok_and(|facts| facts.is_dir());
+    if !is_folder {
+        let what = "it is a link or no folder, and links are not followed".to_owned();
+        return Err(Error::Foreign { place: directory.display().to_string(), what });
+    }
     let path = directory.join(name);
     OpenOptions::new()
         .read(true)

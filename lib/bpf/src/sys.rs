@@ -377,6 +377,15 @@ impl ControlWord {
         unsafe { AtomicU64::from_ptr(at) }
     }
 
+    /// What the map begins with in every version: whose it is, and of which version.
+    pub(crate) fn magic_and_abi(&self) -> (u32, u32) {
+        // SAFETY: addresses inside the mapping, which is a page at least.
+        unsafe {
+            let at = self.at.as_ptr();
+            (std::ptr::read_volatile(&raw const (*at).magic), std::ptr::read_volatile(&raw const (*at).abi))
+        }
+    }
+
     /// A bit for each observer that looks.
     pub(crate) fn observers(&self) -> &AtomicU64 {
         // SAFETY: an address inside the mapping.

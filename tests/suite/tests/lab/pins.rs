@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use aya::maps::{Array, Map, MapData};
-use chainkit_abi::{ABI_VERSION, Control};
+use chainkit_abi::{ABI_VERSION, Control, MAGIC};
 use chainkit_bpf::{Datapath, Error, Kit, Origin, Pins};
 use chainkit_lab::Lab;
 
@@ -116,8 +116,9 @@ fn each_node_finds_its_own_datapath() {
 fn a_pinned_datapath_of_another_abi_is_refused_by_name() {
     on_node(|lab| {
         let pins = Pins::below(lab.root());
-        let datapath = Datapath::load().unwrap();
-        datapath.pin(&pins).unwrap();
+        let cart = lab.pod("shop", "cart").unwrap();
+        let watch = Watch::start(lab, &[&cart], Kit::best());
+        watch.datapath.pin(&pins).unwrap();
         let mut control: Array<MapData, Control> =
             Array::try_from(Map::Array(MapData::from_pin(control_pin(lab)).unwrap())).unwrap();
         let found = control.get(&0, 0).unwrap();
@@ -126,12 +127,38 @@ fn a_pinned_datapath_of_another_abi_is_refused_by_name() {
         assert!(matches!(error, Error::Abi { found: 99, ours: ABI_VERSION, .. }), "{error:?}");
         let place = pins.directory().display().to_string();
         assert!(error.to_string().contains(&place) && error.to_string().contains("upgrade"), "{error}");
+        let error = Datapath::discover().unwrap_err();
+        assert!(matches!(error, Error::Abi { found: 99, .. }), "{error:?}");
+        assert!(error.to_string().contains(&cart.host_ifname), "{error}");
         // As would be one that is none of ours, though all its maps have the right shapes.
         control.set(0, Control { magic: 0x1234_5678, ..found }, 0).unwrap();
         let error = Datapath::open(&pins).unwrap_err();
         assert!(matches!(error, Error::Foreign { .. }) && error.to_string().contains(&place), "{error:?}");
         control.set(0, found, 0).unwrap();
         assert!(Datapath::open(&pins).unwrap().is_some());
+    });
+}
+
+#[test]
+fn one_of_another_abi_is_told_by_its_version_though_its_maps_have_other_shapes() {
+    on_node(|lab| {
+        const ARRAY: u32 = 2;
+        const MMAPABLE: u32 = 1 << 10;
+        let (pins, path) = (Pins::below(lab.root()), control_pin(lab));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let shape = aya_obj::Map::new_from_params(ARRAY, 4, 64, 1, MMAPABLE);
+        let map = MapData::create(shape, "CONTROL", None).unwrap();
+        map.pin(&path).unwrap();
+        let mut control: Array<MapData, [u32; 16]> = Map::Array(map).try_into().unwrap();
+        let mut word = [0; 16];
+        word[..2].copy_from_slice(&[MAGIC, ABI_VERSION + 1]);
+        control.set(0, word, 0).unwrap();
+        let error = Datapath::open(&pins).unwrap_err();
+        assert!(matches!(error, Error::Abi { found, .. } if found == ABI_VERSION + 1), "{error:?}");
+        word[0] = 0;
+        control.set(0, word, 0).unwrap();
+        let error = Datapath::open(&pins).unwrap_err();
+        assert!(matches!(error, Error::Foreign { .. }), "{error:?}");
     });
 }
 
