@@ -37,6 +37,8 @@ pub trait Family {
     fn cursor(state: *mut TableState) -> *mut u64;
     /// Whether a place of the ring was never used.
     fn unused(key: &Self::Key) -> bool;
+    /// Makes a place of the ring as if it had never been used.
+    fn forget(at: *mut Self::Key);
     /// The key under which the ports of a fragmented packet are remembered.
     fn fragment_key(key: &Self::Key, id: u32, direction: u8) -> Self::Key;
     /// The key with these ports (local in the low half, remote in the high half).
@@ -126,6 +128,15 @@ macro_rules! family {
             #[inline(always)]
             fn unused(key: &$key) -> bool {
                 key.protocol == 0 && key.local.words() == [0, 0] && key.remote.words() == [0, 0]
+            }
+
+            #[inline(always)]
+            fn forget(at: *mut $key) {
+                let words: *mut u64 = at.cast();
+                for index in 0..size_of::<$key>() / size_of::<u64>() {
+                    // SAFETY: the caller has a place of the ring, an aligned key of whole words; all-zero is valid.
+                    unsafe { core::ptr::write_volatile(words.add(index), 0) };
+                }
             }
 
             #[inline(always)]

@@ -4,7 +4,7 @@ use aya_ebpf::{
     bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC},
     helpers::bpf_skb_pull_data,
 };
-use chainkit_abi::{Control, Counter, Endpoint, Key4, Key6, SLOTS, mode};
+use chainkit_abi::{Control, Counter, Key4, Key6, SLOTS, mode};
 
 use crate::{
     count,
@@ -33,8 +33,8 @@ pub struct Meeting {
     pub skb: *mut __sk_buff,
     /// The control word.
     pub control: *const Control,
-    /// The endpoint.
-    pub endpoint: *const Endpoint,
+    /// Where it is in `ENDPOINTS`.
+    pub at: u32,
     /// Its slot.
     pub slot: u32,
     /// Generation of policy that judges this packet; read once.
@@ -46,26 +46,27 @@ pub struct Meeting {
 pub fn run<const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
     // SAFETY: the kernel passes a valid context.
     let ifindex = unsafe { (*skb).ifindex };
-    let mut slot = ifindex & (SLOTS - 1);
-    let Some(mut endpoint) = ENDPOINTS.get_ptr(slot) else { return NEXT };
+    let mut at = ifindex & (SLOTS - 1);
+    let Some(mut endpoint) = ENDPOINTS.get_ptr(at) else { return NEXT };
     // SAFETY: array elements stay.
     if unsafe { (*endpoint).ifindex } != ifindex {
         let Some(found) = overflow(ifindex) else {
             count::add(Counter::NoEndpoint, 1);
             return NEXT;
         };
-        slot = found & (SLOTS - 1);
-        let Some(second) = ENDPOINTS.get_ptr(slot) else { return NEXT };
+        at = found & (SLOTS - 1);
+        let Some(second) = ENDPOINTS.get_ptr(at) else { return NEXT };
         endpoint = second;
     }
     // SAFETY: array elements stay.
-    if unsafe { (*endpoint).mode } == mode::NONE {
+    let (mode, slot) = unsafe { ((*endpoint).mode, (*endpoint).slot & (SLOTS - 1)) };
+    if mode == mode::NONE {
         return NEXT;
     }
     let Some(control) = CONTROL.get_ptr(0) else { return NEXT };
     // SAFETY: array elements stay; one read, so that the whole run judges by one generation.
     let generation = verdict::generation(unsafe { core::ptr::read_volatile(&raw const (*control).active) });
-    let meeting = Meeting { skb, control, endpoint, slot, generation };
+    let meeting = Meeting { skb, control, at, slot, generation };
     // One place for the key of either family, whichever way it is read: the stack is short.
     let mut words = [0u64; 5];
     let place: *mut [u64; 5] = &mut words;
@@ -85,18 +86,18 @@ pub fn run<const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
             bpf_skb_pull_data(skb, if length < PULL { length } else { PULL });
         }
     }
-    slow::malformed::<HOOK>(skb, slot, Counter::TruncatedTransport as u32, 0)
+    slow::malformed::<HOOK>(skb, at, Counter::TruncatedTransport as u32, 0)
 }
 
-/// The slot of an endpoint whose first choice was another's, if it is still its own.
+/// The place of an endpoint whose first choice was another's, if it is still its own.
 #[inline(always)]
 fn overflow(ifindex: u32) -> Option<u32> {
-    let slot = OVERFLOW.get_ptr(ifindex)?;
+    let place = OVERFLOW.get_ptr(ifindex)?;
     // SAFETY: an element that was just found; its memory outlives the run.
-    let slot = unsafe { *slot };
-    let endpoint = ENDPOINTS.get_ptr(slot & (SLOTS - 1))?;
+    let place = unsafe { *place };
+    let endpoint = ENDPOINTS.get_ptr(place & (SLOTS - 1))?;
     // SAFETY: array elements stay.
-    (unsafe { (*endpoint).ifindex } == ifindex).then_some(slot)
+    (unsafe { (*endpoint).ifindex } == ifindex).then_some(place)
 }
 
 #[inline(always)]
@@ -139,11 +140,12 @@ fn unread<const HOOK: u8>(meeting: &Meeting, outcome: Outcome, packet: &Packet) 
         MORE => AGAIN,
         PASS => {
             count::add(Counter::Arp, 1);
+            count::other(meeting.slot, 1);
             NEXT
         }
         number => {
             let ethertype_vlan = packet.ethertype as u32 | (packet.vlan as u32) << 16;
-            slow::malformed::<HOOK>(meeting.skb, meeting.slot, number, ethertype_vlan)
+            slow::malformed::<HOOK>(meeting.skb, meeting.at, number, ethertype_vlan)
         }
     }
 }

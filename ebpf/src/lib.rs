@@ -7,6 +7,7 @@
 
 pub mod atomic;
 pub mod count;
+pub mod enter;
 pub mod family;
 pub mod hook;
 pub mod maps;

@@ -29,10 +29,10 @@ pub type Keys6 = Array<Key6, PLACES, { BPF_F_INNER_MAP as usize }>;
 /// The word that every packet reads, and heartbeats; mapped by user space.
 #[btf_map]
 pub static CONTROL: Array<Control, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
-/// Endpoints by slot; tried at `ifindex % SLOTS` first.
+/// Endpoints; tried at `ifindex % SLOTS` first.
 #[btf_map]
 pub static ENDPOINTS: Array<Endpoint, ENDPOINT_SLOTS> = Array::new();
-/// The slots of endpoints whose first choice was taken, by interface index.
+/// The places of endpoints whose first choice was taken, by interface index.
 #[btf_map]
 pub static OVERFLOW: HashMap<u32, u32, ENDPOINT_SLOTS, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 /// IPv4 tables by slot.

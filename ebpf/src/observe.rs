@@ -12,7 +12,7 @@ use chainkit_abi::{
 use crate::{
     atomic,
     family::Family,
-    maps::{CONTROL, ENDPOINTS, FILTERS, LOSSES, OBSERVERS, SCRATCH},
+    maps::{CONTROL, FILTERS, LOSSES, OBSERVERS, SCRATCH, TABLES},
     packet::{Packet, piece},
     time,
     track::Context,
@@ -119,9 +119,9 @@ pub fn prepare_closed<F: Family>(cell: u32, slot: u32, key: &F::Key, conn: &Conn
     event.family = F::NUMBER;
     event.slot = slot;
     event.generation = conn.generation;
-    if let Some(endpoint) = ENDPOINTS.get_ptr(slot) {
+    if let Some(tables) = TABLES.get_ptr(slot) {
         // SAFETY: array elements stay.
-        event.ifindex = unsafe { (*endpoint).ifindex };
+        event.ifindex = unsafe { (*tables).ifindex };
     }
     fill::<F>(event, key, conn.opened != opened::BY_REMOTE);
     from_conn(event, conn);

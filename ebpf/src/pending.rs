@@ -7,7 +7,7 @@
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use chainkit_abi::Conn;
 
-use crate::packet::Packet;
+use crate::{observe::cell, packet::Packet};
 
 /// The packet that this CPU is at.
 #[repr(C)]
@@ -22,20 +22,26 @@ pub struct Pending {
     pub slot: u32,
     /// Generation of policy that judges this packet.
     pub generation: u32,
-    /// Places in each of the endpoint's tables.
-    pub places: u32,
+    /// Where the endpoint is in `ENDPOINTS`.
+    pub endpoint: u32,
     /// Now, in jiffies.
     pub now: u64,
 }
 
 #[btf_map]
-static PENDING: PerCpuArray<Pending, 1> = PerCpuArray::new();
+static PENDING: PerCpuArray<Pending, 2> = PerCpuArray::new();
 
 /// This CPU's packet.
 #[inline(always)]
 pub fn pending() -> Option<&'static mut Pending> {
-    let cell = PENDING.get_ptr_mut(0)?;
-    // SAFETY: a cell of this CPU, and programs of one CPU do not interrupt each other here.
+    pending_in(cell::PACKET)
+}
+
+/// What lies in a [`cell`] of this CPU: a packet may come while a connection is being entered that is no packet's.
+#[inline(always)]
+pub fn pending_in(cell: u32) -> Option<&'static mut Pending> {
+    let cell = PENDING.get_ptr_mut(cell)?;
+    // SAFETY: a cell of this CPU, and programs of one kind do not interrupt each other on it.
     Some(unsafe { &mut *cell })
 }
 

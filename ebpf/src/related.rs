@@ -91,6 +91,7 @@ pub fn error<F: Family, const HOOK: u8>(context: &mut Context<F>) -> Option<i32>
     }
     context.conn = Some(conn);
     count::add(Counter::IcmpRelated, 1);
+    count::other(context.pending.slot, 1);
     if observe::anyone() {
         let telling =
             Telling { kind: kind::RELATED, verdict: verdict::FORWARDED, reason: reason::NONE, due: true, count: 0 };
@@ -108,7 +109,7 @@ fn is_no_more(pending: &Pending, conn: &Conn) -> Option<bool> {
     if conn.generation == pending.generation {
         return Some(false);
     }
-    let endpoint = ENDPOINTS.get(pending.slot & (SLOTS - 1))?;
+    let endpoint = ENDPOINTS.get(pending.endpoint & (SLOTS - 1))?;
     Some(judge::again(endpoint, conn).verdict == verdict::DROPPED)
 }
 

@@ -96,12 +96,12 @@ pub fn related<F: Family, const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
     }
 }
 
-/// A packet that could not be read; `outcome` is the number of the counter that says why.
+/// A packet that could not be read, of the endpoint at a place of `ENDPOINTS`; `outcome` is the number of the counter that says why.
 #[inline(always)]
-pub fn malformed<const HOOK: u8>(skb: *mut __sk_buff, slot: u32, outcome: u32, ethertype_vlan: u32) -> i32 {
+pub fn malformed<const HOOK: u8>(skb: *mut __sk_buff, place: u32, outcome: u32, ethertype_vlan: u32) -> i32 {
     match HOOK {
-        hook::FROM_POD => chainkit_malformed_from_pod(skb, slot, outcome, ethertype_vlan),
-        _ => chainkit_malformed_to_pod(skb, slot, outcome, ethertype_vlan),
+        hook::FROM_POD => chainkit_malformed_from_pod(skb, place, outcome, ethertype_vlan),
+        _ => chainkit_malformed_to_pod(skb, place, outcome, ethertype_vlan),
     }
 }
 
@@ -110,28 +110,30 @@ pub fn malformed<const HOOK: u8>(skb: *mut __sk_buff, slot: u32, outcome: u32, e
 #[inline(never)]
 pub extern "C" fn chainkit_malformed_from_pod(
     skb: *mut __sk_buff,
-    slot: u32,
+    place: u32,
     outcome: u32,
     ethertype_vlan: u32,
 ) -> i32 {
-    malformed_of::<{ hook::FROM_POD }>(skb, slot, outcome, ethertype_vlan)
+    malformed_of::<{ hook::FROM_POD }>(skb, place, outcome, ethertype_vlan)
 }
 
 /// [`malformed`] that goes to the pod.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn chainkit_malformed_to_pod(skb: *mut __sk_buff, slot: u32, outcome: u32, ethertype_vlan: u32) -> i32 {
-    malformed_of::<{ hook::TO_POD }>(skb, slot, outcome, ethertype_vlan)
+pub extern "C" fn chainkit_malformed_to_pod(skb: *mut __sk_buff, place: u32, outcome: u32, ethertype_vlan: u32) -> i32 {
+    malformed_of::<{ hook::TO_POD }>(skb, place, outcome, ethertype_vlan)
 }
 
 #[inline(always)]
-fn malformed_of<const HOOK: u8>(skb: *mut __sk_buff, slot: u32, outcome: u32, ethertype_vlan: u32) -> i32 {
-    let slot = slot & (SLOTS - 1);
+fn malformed_of<const HOOK: u8>(skb: *mut __sk_buff, place: u32, outcome: u32, ethertype_vlan: u32) -> i32 {
     count::add_number(outcome, 1);
-    let Some(endpoint) = ENDPOINTS.get(slot) else { return NEXT };
+    let Some(endpoint) = ENDPOINTS.get(place & (SLOTS - 1)) else { return NEXT };
+    let slot = endpoint.slot & (SLOTS - 1);
     let refused = judge::refuses_unread::<HOOK>(endpoint);
     if refused {
-        count::add(Counter::Dropped, 1);
+        count::dropped(slot, 1);
+    } else {
+        count::other(slot, 1);
     }
     if observe::anyone() {
         let (due, seen) = repeated(slot, (outcome as u64) << 33 | hook_bit::<HOOK>() | 1, time::jiffies());
@@ -148,6 +150,7 @@ fn odd_of<F: Family, const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
     let slot = context.pending.slot;
     if context.pending.packet.always != 0 {
         count::add(Counter::NeighbourDiscovery, 1);
+        count::other(slot, 1);
         if observe::anyone() {
             observe::packet::<F, HOOK>(&mut context, plain(kind::PACKET, false));
         }
@@ -228,7 +231,7 @@ fn remember_ports_of<F: Family>(packet_hook: u8) -> u32 {
         closed: 1,
         ..Conn::default()
     };
-    table::enter::<F>() as u32
+    table::enter::<F>(cell::PACKET) as u32
 }
 
 /// A later fragment whose first was not seen.
@@ -236,10 +239,12 @@ fn remember_ports_of<F: Family>(packet_hook: u8) -> u32 {
 fn orphan<F: Family, const HOOK: u8>(context: &mut Context<F>) -> i32 {
     let packets = context.pending.packet.packets;
     count::add(Counter::OrphanFragment, packets);
-    let Some(endpoint) = ENDPOINTS.get(context.pending.slot & (SLOTS - 1)) else { return NEXT };
+    let Some(endpoint) = ENDPOINTS.get(context.pending.endpoint & (SLOTS - 1)) else { return NEXT };
     let refused = judge::refuses_unread::<HOOK>(endpoint);
     if refused {
-        count::add(Counter::Dropped, packets);
+        count::dropped(context.pending.slot, packets);
+    } else {
+        count::other(context.pending.slot, packets);
     }
     if observe::anyone() {
         let fold = fold::<F>(context.key()) ^ hook_bit::<HOOK>();
@@ -261,7 +266,7 @@ fn packet_of<F: Family, const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
     let Some(mut context) = Context::<F>::new(skb) else { return NEXT };
     let context = &mut context;
     let slot = context.pending.slot & (SLOTS - 1);
-    let Some(endpoint) = ENDPOINTS.get(slot) else { return NEXT };
+    let Some(endpoint) = ENDPOINTS.get(context.pending.endpoint & (SLOTS - 1)) else { return NEXT };
     let mut told = kind::PACKET;
     let mut known = false;
     if context.find()
@@ -300,12 +305,12 @@ fn packet_of<F: Family, const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
             count::add(Counter::Audited, context.pending.packet.packets);
         }
         open::<F, HOOK>(context, judgement);
-        if table::enter::<F>() {
+        if table::enter::<F>(cell::PACKET) {
             told = kind::FIRST;
             count::add(Counter::NewConnections, 1);
         }
         if !context.find() {
-            count::add(Counter::InsertFailed, 1);
+            count::failed(slot, context.pending.packet.packets);
             if observe::anyone() {
                 observe::packet::<F, HOOK>(context, Telling { verdict: judgement.verdict, ..plain(kind::FIRST, true) });
             }
@@ -500,6 +505,8 @@ fn next_state<const HOOK: u8>(conn: &mut Conn, flags: u16, seen: u16, by_opener:
             state::ESTABLISHED
         }
         state::SYN_RECEIVED => state::SYN_RECEIVED,
+        // Entered, and it is not known whose FIN was seen.
+        state::CLOSING => state::CLOSING,
         _ => state::ESTABLISHED,
     }
 }
@@ -516,7 +523,7 @@ fn answered(conn: &mut Conn) {
 /// A packet that must not pass.
 #[inline(always)]
 fn denied<F: Family, const HOOK: u8>(context: &mut Context<F>) -> i32 {
-    count::add(Counter::Dropped, context.pending.packet.packets);
+    count::dropped(context.pending.slot, context.pending.packet.packets);
     if observe::anyone() {
         let fold = fold::<F>(context.key()) ^ hook_bit::<HOOK>();
         let (due, seen) = repeated(context.pending.slot, fold, context.pending.now);

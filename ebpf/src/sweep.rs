@@ -4,7 +4,7 @@ use chainkit_abi::{SLOTS, SWEEP_CHUNK, close};
 
 use crate::{
     family::{Family, V4, V6},
-    maps::ENDPOINTS,
+    maps::TABLES,
     observe::cell,
     table, time,
 };
@@ -22,9 +22,9 @@ pub fn chunk(slot: u32, family: u32, start: u32, all: bool) -> i32 {
 #[inline(always)]
 fn of_family<F: Family>(slot: u32, start: u32, all: bool) -> i32 {
     let slot = slot & (SLOTS - 1);
-    let Some(endpoint) = ENDPOINTS.get_ptr(slot) else { return 0 };
+    let Some(tables) = TABLES.get_ptr(slot) else { return 0 };
     // SAFETY: array elements stay.
-    let places = unsafe { (*endpoint).connections };
+    let places = unsafe { (*tables).places };
     let now = time::jiffies();
     let mut taken = 0;
     for step in 0..SWEEP_CHUNK {
@@ -38,7 +38,12 @@ fn of_family<F: Family>(slot: u32, start: u32, all: bool) -> i32 {
         if F::unused(key) {
             continue;
         }
-        let Some(found) = F::find(slot, key) else { continue };
+        let Some(found) = F::find(slot, key) else {
+            if all {
+                F::forget(at);
+            }
+            continue;
+        };
         // SAFETY: an element that was just found.
         let (seen, timeout) = unsafe { ((*found).last_seen, (*found).timeout) };
         let why = if now.wrapping_sub(seen) > timeout as u64 {
@@ -50,6 +55,9 @@ fn of_family<F: Family>(slot: u32, start: u32, all: bool) -> i32 {
         };
         if table::take_out::<F>(cell::SWEEP, slot, place, why) {
             taken += 1;
+            if all {
+                F::forget(at);
+            }
         }
     }
     taken

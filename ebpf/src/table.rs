@@ -10,20 +10,20 @@ use crate::{
     atomic, count,
     family::{Family, V4, V6},
     maps::TABLES,
-    observe::{self, cell},
-    pending::pending,
+    observe,
+    pending::pending_in,
     time,
 };
 
 /// Places looked at before a live entry is evicted.
 const PROBES: u32 = 4;
 
-/// Enters the pending connection; 0 where its key is there already or nothing could be entered.
+/// Enters the connection that is pending in a [`cell`]; false where its key is there already or nothing could be entered.
 #[inline(always)]
-pub fn enter<F: Family>() -> bool {
+pub fn enter<F: Family>(cell: u32) -> bool {
     let entered = match F::NUMBER {
-        4 => chainkit_enter4(),
-        _ => chainkit_enter6(),
+        4 => chainkit_enter4(cell),
+        _ => chainkit_enter6(cell),
     };
     entered != 0
 }
@@ -31,23 +31,24 @@ pub fn enter<F: Family>() -> bool {
 /// [`enter`] for IPv4.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn chainkit_enter4() -> u32 {
-    enter_pending::<V4>() as u32
+pub extern "C" fn chainkit_enter4(cell: u32) -> u32 {
+    enter_pending::<V4>(cell) as u32
 }
 
 /// [`enter`] for IPv6.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn chainkit_enter6() -> u32 {
-    enter_pending::<V6>() as u32
+pub extern "C" fn chainkit_enter6(cell: u32) -> u32 {
+    enter_pending::<V6>(cell) as u32
 }
 
 #[inline(always)]
-fn enter_pending<F: Family>() -> bool {
-    let Some(pending) = pending() else { return false };
+fn enter_pending<F: Family>(cell: u32) -> bool {
+    let Some(pending) = pending_in(cell) else { return false };
     let slot = pending.slot & (SLOTS - 1);
-    let places = pending.places;
     let Some(tables) = TABLES.get_ptr_mut(slot) else { return false };
+    // SAFETY: array elements stay.
+    let places = unsafe { (*tables).places };
     if places == 0 {
         return false;
     }
@@ -74,7 +75,7 @@ fn enter_pending<F: Family>() -> bool {
         }
         let idle = now.wrapping_sub(victim.last_seen);
         if idle > victim.timeout as u64 {
-            take_out::<F>(cell::PACKET, slot, next, close::EXPIRED);
+            take_out::<F>(cell, slot, next, close::EXPIRED);
             place = next;
             break;
         }
@@ -89,10 +90,10 @@ fn enter_pending<F: Family>() -> bool {
     }
     if place == u32::MAX {
         place = worst_place;
-        if take_out::<F>(cell::PACKET, slot, place, close::EVICTED) {
+        if take_out::<F>(cell, slot, place, close::EVICTED) {
             count::add(Counter::Evicted, 1);
-            // SAFETY: an array element; a lost update counts less.
-            unsafe { (*tables).evicted = (*tables).evicted.wrapping_add(1) };
+            // SAFETY: a word of an array element.
+            unsafe { atomic::add(&raw mut (*tables).evicted, 1) };
         }
     }
     pending.conn.place = place;
@@ -159,12 +160,32 @@ fn take_out_at<F: Family>(cell: u32, slot: u32, place: u32, why: u8) -> bool {
     if conn.place != place {
         return false;
     }
+    let Some(tables) = TABLES.get_ptr_mut(slot) else { return false };
+    // SAFETY: a word of an array element.
+    unsafe { atomic::add(&raw mut (*tables).ending, 1) };
+    let (tx_packets, tx_bytes) = (conn.tx_packets, conn.tx_bytes);
+    let (rx_packets, rx_bytes) = (conn.rx_packets, conn.rx_bytes);
     let was_closed = conn.state == state::CLOSED;
     let silent = conn.closed != 0 || conn.state == state::FRAGMENT || !observe::anyone();
     if !silent {
         observe::prepare_closed::<F>(cell, slot, key, conn);
     }
-    if !F::remove(slot, key) {
+    let taken = F::remove(slot, key);
+    // SAFETY: words of an array element.
+    unsafe {
+        if taken {
+            if tx_packets != 0 {
+                atomic::add(&raw mut (*tables).tx_packets, tx_packets);
+                atomic::add(&raw mut (*tables).tx_bytes, tx_bytes);
+            }
+            if rx_packets != 0 {
+                atomic::add(&raw mut (*tables).rx_packets, rx_packets);
+                atomic::add(&raw mut (*tables).rx_bytes, rx_bytes);
+            }
+        }
+        atomic::add(&raw mut (*tables).ended, 1);
+    }
+    if !taken {
         return false;
     }
     if why == close::EXPIRED {

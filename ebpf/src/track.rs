@@ -120,9 +120,8 @@ fn hand_over<F: Family>(meeting: &Meeting, key: &F::Key, packet: &Packet, now: u
     unsafe { *pending.key::<F::Key>() = *key };
     pending.packet = *packet;
     pending.slot = meeting.slot;
+    pending.endpoint = meeting.at;
     pending.generation = meeting.generation;
-    // SAFETY: array elements stay.
-    pending.places = unsafe { (*meeting.endpoint).connections };
     pending.now = now;
 }
 

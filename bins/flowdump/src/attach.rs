@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use chainkit_bpf::{Datapath, Interface, Kit, Lease, Settings, find, interfaces, route, uplinks};
+use chainkit_bpf::{Datapath, Kit, Lease, Settings, find};
 use chainkit_cli::{Exit, Failure};
 use chainkit_cluster::Names;
+use chainkit_node::{Interface, interfaces, route, uplinks};
 use sha1::{Digest, Sha1};
 
 use crate::cli::{AttachKind, Options};

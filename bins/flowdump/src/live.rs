@@ -9,13 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use chainkit_abi::{ObserverFilter, SLOTS, filter_bit, hook};
-use chainkit_bpf::{
-    Datapath, Direction, Interface, Key, Losses, NodeLock, Observer, ObserverSettings, addresses, hidden, interfaces,
-    monotonic,
-};
+use chainkit_bpf::{Datapath, Direction, Key, Losses, NodeLock, Observer, ObserverSettings, hidden, monotonic};
 use chainkit_cli::{Exit, Failure};
 use chainkit_cluster::{ENDPOINTS_FOLDER, Names, Objects, read_endpoints};
 use chainkit_flow::{Connection, ConnectionKey, Decoder, Resolver, WallClock};
+use chainkit_node::{Interface, addresses, interfaces};
 use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};

@@ -214,6 +214,10 @@ value.reason
   Of malformed: truncated_ethernet, truncated_ipv4, bad_ipv4, truncated_ipv6, bad_ipv6, bad_ipv6_extension,
   truncated_transport, bad_transport, orphan_fragment, unknown_ethertype, bad_vlan, bad_icmp_error.
 
+value.source_container_id, value.destination_container_id
+  ID of the sandbox container of that end, where it is a pod of this node that cni-chain has recorded. It is all there is
+  to go by where the runtime named no pod.
+
 value.connection
   The connection after this packet, from the pod's side; left out where there is none. For a packet between two pods of
   this node each of them tells its own.

@@ -1,4 +1,4 @@
-//! The datapath: two classifiers on the host side of each interface of a pod, and two programs that user space runs.
+//! The datapath: two classifiers on the host side of each interface of a pod, and three programs that user space runs.
 //!
 //! The way of a packet: [`chainkit_ebpf::hook`] finds the endpoint, [`chainkit_ebpf::parse`] reads the headers,
 //! [`chainkit_ebpf::track`] meets the connection with one look-up, [`chainkit_ebpf::verdict`] decides what is new,
@@ -13,7 +13,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use chainkit_abi::{ABI_VERSION, Clock, hook as hooks};
-use chainkit_ebpf::{hook, maps, sweep};
+use chainkit_ebpf::{enter, hook, maps, sweep};
 
 /// Ingress of the host-side interface: what the pod sends.
 #[classifier]
@@ -37,6 +37,13 @@ pub fn sweep(ctx: TcContext) -> i32 {
     // SAFETY: the kernel passes a valid context.
     let (slot, family, start, all) = unsafe { ((*skb).cb[0], (*skb).cb[1], (*skb).cb[2], (*skb).cb[3]) };
     sweep::chunk(slot, family, start, all != 0)
+}
+
+/// Enters a connection that was there before; run by user space, never attached. The frame is an Ethernet header and an
+/// [`Entering`](chainkit_abi::Entering); answers one of [`entered`](chainkit_abi::entered).
+#[classifier]
+pub fn enter(ctx: TcContext) -> i32 {
+    enter::connection(ctx.skb.skb)
 }
 
 /// Writes both clocks into `CLOCK`; run by user space, never attached.

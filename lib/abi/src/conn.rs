@@ -136,7 +136,10 @@ pub struct Conn {
     pub pad: u32,
 }
 
-/// State of one endpoint's two tables, in the array `TABLES` at its slot; the kernel writes it.
+/// State of one endpoint's two tables, in the array `TABLES` at its slot.
+///
+/// User space writes it while no endpoint has the slot, the kernel afterwards. What is added up of entries that were taken out
+/// is complete when `ended` is what `ending` was: the first is counted behind the sums, the second before the entry goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct TableState {
@@ -146,6 +149,27 @@ pub struct TableState {
     pub cursor6: u64,
     /// Entries that were still alive and had to make room.
     pub evicted: u64,
-    /// Connections that could not be remembered (no memory).
+    /// Packets whose connection could not be remembered: no memory.
     pub failed: u64,
+    /// Packets dropped: denied, or not to be read.
+    pub dropped: u64,
+    /// Packets that passed without belonging to a connection: ARP, neighbour discovery, MLD, ICMP errors about a connection,
+    /// what could not be read, and those of `failed`.
+    pub others: u64,
+    /// Entries that were about to be taken out.
+    pub ending: u64,
+    /// Entries that were taken out, and whose counters are in the sums below.
+    pub ended: u64,
+    /// Packets that the pod sent on connections that were taken out.
+    pub tx_packets: u64,
+    /// Bytes that it sent on them.
+    pub tx_bytes: u64,
+    /// Packets that it received on them.
+    pub rx_packets: u64,
+    /// Bytes that it received on them.
+    pub rx_bytes: u64,
+    /// Places in each of the two tables; 0: there are no tables here.
+    pub places: u32,
+    /// The interface whose tables they are; 0: nobody's.
+    pub ifindex: u32,
 }

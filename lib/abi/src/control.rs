@@ -1,6 +1,6 @@
 //! The one word that every packet reads, and what stands beside it.
 
-use crate::OBSERVERS;
+use crate::{OBSERVERS, SPARES};
 
 /// The only element of the array `CONTROL`, which user space maps into its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Control {
     pub pad: u32,
     /// Last sign of life of each observer, nanoseconds of `CLOCK_MONOTONIC`.
     pub heartbeats: [u64; OBSERVERS as usize],
+    /// Slots with empty tables that no endpoint has, each plus 1; 0: none. User space alone reads and writes it.
+    pub spares: [u32; SPARES as usize],
 }
 
 /// Which generation of policy is in force, packed into one word so that one read gives a consistent answer.

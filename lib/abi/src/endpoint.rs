@@ -20,22 +20,37 @@ pub mod flag {
     pub const ISOLATED_EGRESS: u8 = 2;
 }
 
-/// One host-side interface of a pod, in the array `ENDPOINTS` at its slot.
+/// Bits of [`Endpoint::marks`]: what user space has to remember of an interface for as long as it is an endpoint.
+pub mod mark {
+    /// The programs are to stay after every process is gone.
+    pub const LASTING: u8 = 1;
+    /// The clsact qdisc is there because of us, and goes with us once it is empty.
+    pub const MADE_QDISC: u8 = 2;
+    /// A process has leased the interface with this datapath; whether it lives still, its lock says.
+    pub const LEASED: u8 = 4;
+}
+
+/// One host-side interface of a pod, in the array `ENDPOINTS`: at `ifindex % SLOTS`, or where `OVERFLOW` says.
+///
+/// Its tables are elsewhere, at its slot: to make tables takes the kernel milliseconds, so that those of a pod that is gone
+/// are emptied and kept for the next, whatever its interface index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Endpoint {
-    /// Index of the host-side interface, in the network namespace of the datapath; 0: the slot is free.
+    /// Index of the host-side interface, in the network namespace of the datapath; 0: the place is free.
     pub ifindex: u32,
     /// One of [`mode`].
     pub mode: u8,
     /// Bits of [`flag`].
     pub flags: u8,
+    /// Bits of [`mark`]; the kernel does not look at them.
+    pub marks: u8,
     /// Always 0.
-    pub pad: u16,
+    pub pad: u8,
     /// Which set of rules applies; 0: none is loaded.
     pub policy: u32,
-    /// Places in each of this endpoint's connection tables.
-    pub connections: u32,
+    /// Its slot: where its tables are, and all else that is kept for each endpoint.
+    pub slot: u32,
 }
 
 /// A denial seen lately, in the array `DENIALS`, direct-mapped: a hint against repeated reports, never a verdict.

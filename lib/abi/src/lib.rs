@@ -15,6 +15,7 @@ mod conn;
 mod control;
 mod counter;
 mod endpoint;
+mod entering;
 mod event;
 mod filter;
 mod limits;
@@ -22,13 +23,15 @@ mod limits;
 pub use conn::{Conn, Key4, Key6, TableState, fragment, opened, state};
 pub use control::{Active, Clock, Control};
 pub use counter::{COUNTERS, Counter};
-pub use endpoint::{Denial, Endpoint, flag, mode};
+pub use endpoint::{Denial, Endpoint, flag, mark, mode};
+pub use entering::{Entering, entered};
 pub use event::{Event, close, hook, kind, reason, reply, tcp, verdict};
 pub use filter::{
     FILTER_PORTS, FILTER_PREFIXES, ObserverFilter, PortMatch, PrefixMatch, filter_bit, protocol_bit, side,
 };
 pub use limits::{
-    ABI_VERSION, CONNECTIONS, DENIALS_PER_SLOT, HEARTBEAT_TIMEOUT_NS, MAGIC, OBSERVERS, RULE_NONE, SLOTS, SWEEP_CHUNK,
+    ABI_VERSION, CONNECTIONS, DENIALS_PER_SLOT, HEARTBEAT_TIMEOUT_NS, MAGIC, OBSERVERS, RULE_NONE, SLOTS, SPARES,
+    SWEEP_CHUNK, UNJUDGED,
 };
 
 /// Marks a struct as plain data for aya: `repr(C)`, `Copy`, no padding that is not named, every bit pattern valid.
@@ -46,14 +49,15 @@ macro_rules! plain {
 plain! {
     Clock = 16,
     Conn = 104,
-    Control = 560,
+    Control = 624,
     Denial = 32,
     Endpoint = 16,
+    Entering = 56,
     Event = 160,
     Key4 = 16,
     Key6 = 40,
     ObserverFilter = 896,
     PortMatch = 4,
     PrefixMatch = 40,
-    TableState = 32,
+    TableState = 104,
 }

@@ -4,22 +4,24 @@
 //! newest filter runs first, whatever its handle. Others may put themselves before us later: [`hidden`] tells.
 
 use std::{
-    fs, io,
-    os::fd::{AsFd, OwnedFd},
-    os::unix::fs::DirBuilderExt,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use crate::{
-    datapath::{Datapath, Pins, Program},
+    datapath::Datapath,
     error::{Context, Error, Result},
-    netlink,
+    netlink::{self, Classifier, Filter},
+    pins::Pins,
+    program::Program,
     sys::{self, Direction, Kind},
 };
 
 /// Our filters' priority, the first there is.
 const PRIORITY: u16 = 1;
-/// Our two handles: to be first again without a gap, the second is added before the first is taken away.
-const HANDLES: [u32; 2] = [0x636b_0001, 0x636b_0002];
+/// Our handles: to be first again without a gap, a second is added before the first is taken away; and two datapaths may hang
+/// on one interface, a lasting one and one that was leased before.
+const HANDLES: [u32; 4] = [0x636b_0001, 0x636b_0002, 0x636b_0003, 0x636b_0004];
 
 /// How a program hangs on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +68,17 @@ pub struct Hung {
     pub priority: u16,
     /// The filter's handle; 0 for tcx.
     pub handle: u32,
+    /// The maps that the program uses; none where they may not be asked for.
+    pub(crate) maps: Vec<u32>,
+}
+
+impl Hung {
+    fn new(kit: Kit, program: u32) -> Self {
+        // It may just have been taken off, or this process may not ask.
+        let facts = sys::by_id(Kind::Program, program).and_then(|fd| sys::program_facts(fd.as_fd())).ok();
+        let (name, maps) = facts.map_or_else(Default::default, |facts| (facts.name, facts.maps));
+        Self { kit, program, name, link: 0, priority: 0, handle: 0, maps }
+    }
 }
 
 /// All BPF programs on one end of an interface, in the order they run: tcx before clsact.
@@ -75,17 +88,11 @@ pub struct Hung {
 pub fn hung(ifindex: u32, direction: Direction) -> Result<Vec<Hung>> {
     let mut found = Vec::new();
     for (program, link) in sys::query_tcx(ifindex, direction).or_else(none_if_absent).during(|| asking(ifindex))? {
-        found.push(Hung { kit: Kit::Tcx, program, name: name(program), link, priority: 0, handle: 0 });
+        found.push(Hung { link, ..Hung::new(Kit::Tcx, program) });
     }
     for filter in netlink::filters(ifindex, direction).or_else(none_if_absent).during(|| asking(ifindex))? {
-        found.push(Hung {
-            kit: Kit::Clsact,
-            program: filter.program,
-            name: name(filter.program),
-            link: 0,
-            priority: filter.priority,
-            handle: filter.handle,
-        });
+        let Filter { kind: Classifier::Bpf { program, .. }, priority, handle } = filter else { continue };
+        found.push(Hung { priority, handle, ..Hung::new(Kit::Clsact, program) });
     }
     Ok(found)
 }
@@ -99,13 +106,6 @@ fn none_if_absent<T>(error: io::Error) -> io::Result<Vec<T>> {
         Some(libc::EINVAL | libc::ENODEV | libc::ENOENT | libc::EOPNOTSUPP) => Ok(Vec::new()),
         _ => Err(error),
     }
-}
-
-fn name(program: u32) -> String {
-    sys::by_id(Kind::Program, program)
-        .and_then(|fd| sys::program_facts(fd.as_fd()))
-        .map(|facts| facts.name)
-        .unwrap_or_default()
 }
 
 /// One program on one end of an interface. A tcx link detaches when its last holder drops it; a filter stays until
@@ -145,23 +145,23 @@ impl Attachment {
         self.direction
     }
 
+    /// Takes the program off the interface, whoever else holds its link.
+    pub(crate) fn take_off(self) -> Result<()> {
+        match self.how {
+            How::Link(link) => {
+                sys::detach_link(link.as_fd()).during(|| format!("take our link off interface {}", self.ifindex))
+            }
+            How::Filter(handle) => remove_filter(self.ifindex, self.direction, handle),
+        }
+    }
+
     /// Pins a link, so that it outlives every process; a filter outlives them anyway.
     ///
     /// # Errors
     /// Where the pin cannot be made; one of the same interface and direction is replaced.
     pub fn pin(&self, pins: &Pins) -> Result<()> {
         let How::Link(link) = &self.how else { return Ok(()) };
-        let directory = pins.directory().join("links");
-        let path = directory.join(format!("{}-{}", self.ifindex, self.direction.name()));
-        let action = || format!("pin the link at {}", path.display());
-        let mut builder = fs::DirBuilder::new();
-        builder.mode(0o700).recursive(true);
-        builder.create(&directory).during(action)?;
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => other.during(action)?,
-        }
-        sys::pin(link.as_fd(), &path).during(action)
+        pins.pin_link(self.ifindex, self.direction, link.as_fd())
     }
 
     /// Takes the program off the interface; a qdisc stays (see [`remove_empty_clsact`]). An interface that is gone is no
@@ -170,9 +170,10 @@ impl Attachment {
     /// # Errors
     /// Where the kernel refuses to remove a filter.
     pub fn detach(self) -> Result<()> {
-        let How::Filter(handle) = self.how else { return Ok(()) };
-        netlink::delete_filter(self.ifindex, self.direction, PRIORITY, handle)
-            .during(|| format!("take our filter off interface {}", self.ifindex))
+        match self.how {
+            How::Link(_) => Ok(()),
+            How::Filter(handle) => remove_filter(self.ifindex, self.direction, handle),
+        }
     }
 }
 
@@ -194,21 +195,22 @@ pub(crate) fn has_clsact(ifindex: u32) -> Result<bool> {
 
 /// Hangs the datapath's program on one end of an interface, first of all that hang there; what already does is taken over.
 ///
+/// Filters of ours that a datapath which is no more has left are replaced.
+///
 /// # Errors
 /// Where the interface is gone, the kernel lacks `kit`, or refuses.
 pub fn attach(datapath: &Datapath, ifindex: u32, direction: Direction, kit: Kit) -> Result<Attachment> {
-    let ours = datapath.program_ids();
-    let present: Vec<Hung> =
-        hung(ifindex, direction)?.into_iter().filter(|hung| ours.contains(&hung.program)).collect();
-    if let Some(link) = present.iter().find(|hung| hung.link != 0) {
-        let how = sys::by_id(Kind::Link, link.link).during(|| format!("open our link on interface {ifindex}"))?;
-        return Ok(Attachment { ifindex, direction, how: How::Link(how) });
+    let attachment = attach_beside(datapath, ifindex, direction, kit)?;
+    remove_strangers(&[datapath], ifindex, direction)?;
+    Ok(attachment)
+}
+
+/// [`attach`] that lets other datapaths of ours hang where they do.
+pub(crate) fn attach_beside(datapath: &Datapath, ifindex: u32, direction: Direction, kit: Kit) -> Result<Attachment> {
+    if let Some(present) = present(datapath, ifindex, direction)? {
+        return Ok(present);
     }
-    if let Some(filter) = present.iter().find(|hung| hung.kit == Kit::Clsact) {
-        return Ok(Attachment { ifindex, direction, how: How::Filter(filter.handle) });
-    }
-    let program = Program::of(direction);
-    let fd = datapath.program(program)?;
+    let fd = datapath.program(Program::of(direction))?;
     match kit {
         Kit::Tcx => match sys::attach_tcx(fd, ifindex, direction) {
             Ok(link) => Ok(Attachment { ifindex, direction, how: How::Link(link) }),
@@ -220,37 +222,96 @@ pub fn attach(datapath: &Datapath, ifindex: u32, direction: Direction, kit: Kit)
         Kit::Clsact => {
             let action = || format!("attach to interface {ifindex} by clsact");
             netlink::ensure_clsact(ifindex).during(action)?;
-            let handle = add_first(datapath, ifindex, direction).during(action)?;
+            let handle = add_filter(fd, ifindex, direction).map_err(|error| match in_our_place(ifindex, direction) {
+                Some(kind) => Error::Unsupported(format!(
+                    "cannot {}: priority {PRIORITY} of its {} is held by a {kind} filter of somebody else's, which sees each \
+                     packet first; give that another priority (tc filter show)",
+                    action(),
+                    direction.name(),
+                )),
+                None => Error::System { action: action(), source: error },
+            })?;
             Ok(Attachment { ifindex, direction, how: How::Filter(handle) })
         }
     }
 }
 
-/// Adds our filter as the newest of its priority, under whichever of our handles is free.
-fn add_first(datapath: &Datapath, ifindex: u32, direction: Direction) -> io::Result<u32> {
-    let program = Program::of(direction);
-    let fd = datapath.program(program).map_err(io::Error::other)?;
-    let [first, second] = HANDLES;
-    match netlink::add_filter(ifindex, direction, PRIORITY, first, fd, program.name()) {
-        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
-            netlink::add_filter(ifindex, direction, PRIORITY, second, fd, program.name())?;
-            // The other was left by a datapath that is no more.
-            netlink::delete_filter(ifindex, direction, PRIORITY, first)?;
-            Ok(second)
+/// What of the datapath hangs on one end of an interface by a link or a filter.
+pub(crate) fn present(datapath: &Datapath, ifindex: u32, direction: Direction) -> Result<Option<Attachment>> {
+    let present: Vec<Hung> = hung(ifindex, direction)?.into_iter().filter(|hung| datapath.owns(hung)).collect();
+    for hung in present.iter().filter(|hung| hung.link != 0) {
+        match sys::by_id(Kind::Link, hung.link) {
+            Ok(link) => return Ok(Some(Attachment { ifindex, direction, how: How::Link(link) })),
+            // Its last holder has just let go of it, and the kernel takes it off in its own time.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).during(|| format!("open our link on interface {ifindex}")),
         }
-        other => other.map(|()| first),
     }
+    let filter = present.iter().find(|hung| hung.kit == Kit::Clsact);
+    Ok(filter.map(|filter| Attachment { ifindex, direction, how: How::Filter(filter.handle) }))
+}
+
+/// Adds a filter as the newest of our priority, under whichever of our handles is free.
+pub(crate) fn add_filter(program: BorrowedFd<'_>, ifindex: u32, direction: Direction) -> io::Result<u32> {
+    let name = Program::of(direction).name();
+    for handle in HANDLES {
+        match netlink::add_filter(ifindex, direction, PRIORITY, handle, program, name) {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
+            other => return other.map(|()| handle),
+        }
+    }
+    Err(io::Error::other("all four filter handles of ours are taken: see tc filter show"))
+}
+
+/// Takes a filter under one of our handles off; one that is gone is no error.
+pub(crate) fn remove_filter(ifindex: u32, direction: Direction, handle: u32) -> Result<()> {
+    netlink::delete_filter(ifindex, direction, PRIORITY, handle)
+        .during(|| format!("take our filter off interface {ifindex}"))
+}
+
+/// Takes off the filters under our handles that run programs of none of these datapaths: those of one that is no more.
+pub(crate) fn remove_strangers(keep: &[&Datapath], ifindex: u32, direction: Direction) -> Result<()> {
+    for hung in hung(ifindex, direction)? {
+        if is_our_filter(&hung, direction) && !keep.iter().any(|datapath| datapath.owns(&hung)) {
+            remove_filter(ifindex, direction, hung.handle)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is a filter such as this crate makes, of whichever datapath.
+pub(crate) fn is_our_filter(hung: &Hung, direction: Direction) -> bool {
+    hung.kit == Kit::Clsact
+        && hung.priority == PRIORITY
+        && HANDLES.contains(&hung.handle)
+        && hung.name == Program::of(direction).name()
+}
+
+/// Has a filter of ours run another program, in its place and with no packet in between that meets neither or both.
+pub(crate) fn replace_filter(program: BorrowedFd<'_>, ifindex: u32, direction: Direction, handle: u32) -> Result<()> {
+    netlink::replace_filter(ifindex, direction, PRIORITY, handle, program, Program::of(direction).name())
+        .during(|| format!("replace the program of our filter on interface {ifindex}"))
+}
+
+/// What holds our priority on an interface and is no BPF filter; the kernel lets nothing else have the same priority then.
+fn in_our_place(ifindex: u32, direction: Direction) -> Option<String> {
+    let filters = netlink::filters(ifindex, direction).ok()?;
+    filters.into_iter().filter(|filter| filter.priority == PRIORITY).find_map(|filter| match filter.kind {
+        Classifier::Bpf { .. } => None,
+        Classifier::Other(kind) => Some(kind),
+    })
 }
 
 /// What runs before our program on an interface and may keep packets from it.
 ///
+/// Filters that are no BPF programs cannot: the kernel gives a priority to one kind of filter only, and ours is the first.
+///
 /// # Errors
 /// As for [`hung`].
 pub fn hidden(datapath: &Datapath, ifindex: u32, direction: Direction) -> Result<Vec<Hung>> {
-    let ours = datapath.program_ids();
     let all = hung(ifindex, direction)?;
-    if all.iter().all(|hung| !ours.contains(&hung.program)) {
+    if all.iter().all(|hung| !datapath.owns(hung)) {
         return Ok(Vec::new());
     }
-    Ok(all.into_iter().take_while(|hung| !ours.contains(&hung.program)).collect())
+    Ok(all.into_iter().take_while(|hung| !datapath.owns(hung)).collect())
 }

@@ -4,8 +4,8 @@ use std::{
     collections::HashSet,
     fs, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    os::unix::fs::{DirBuilderExt, MetadataExt},
-    path::{Path, PathBuf},
+    os::unix::fs::MetadataExt,
+    path::Path,
     sync::atomic::Ordering,
 };
 
@@ -19,83 +19,13 @@ use chainkit_abi::{
 };
 
 use crate::{
-    attach, btf,
+    attach::{self, Hung},
     error::{Context, Error, Result},
-    netlink, privilege,
+    pins::{self, Pins},
+    privilege,
+    program::{MAPS, NEEDED, Program},
     sys::{self, ControlWord, Direction, Kind, TestContext, TestRun},
 };
-
-/// Names of the maps, as the object has them.
-const MAPS: [&str; 15] = [
-    "CONTROL",
-    "ENDPOINTS",
-    "OVERFLOW",
-    "CONNS4",
-    "CONNS6",
-    "KEYS4",
-    "KEYS6",
-    "TABLES",
-    "DENIALS",
-    "COUNTERS",
-    "OBSERVERS",
-    "FILTERS",
-    "LOSSES",
-    "SCRATCH",
-    "CLOCK",
-];
-
-/// Maps without which nothing can be done with a datapath.
-const NEEDED: [&str; 11] = [
-    "CONTROL",
-    "ENDPOINTS",
-    "OVERFLOW",
-    "CONNS4",
-    "CONNS6",
-    "KEYS4",
-    "KEYS6",
-    "TABLES",
-    "OBSERVERS",
-    "FILTERS",
-    "LOSSES",
-];
-
-/// The programs of the datapath.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Program {
-    /// Hangs on ingress of the host side.
-    FromPod,
-    /// Hangs on egress of the host side.
-    ToPod,
-    /// Takes out expired connections; run by [`Datapath::sweep`](crate::tables).
-    Sweep,
-    /// Reads the kernel's clocks.
-    Clock,
-}
-
-impl Program {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::FromPod, Self::ToPod, Self::Sweep, Self::Clock];
-
-    /// Its name in the object and in the kernel.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::FromPod => "from_pod",
-            Self::ToPod => "to_pod",
-            Self::Sweep => "sweep",
-            Self::Clock => "clock",
-        }
-    }
-
-    /// The program that hangs on a direction.
-    #[must_use]
-    pub const fn of(direction: Direction) -> Self {
-        match direction {
-            Direction::Ingress => Self::FromPod,
-            Direction::Egress => Self::ToPod,
-        }
-    }
-}
 
 /// Where a datapath was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +44,8 @@ pub struct Datapath {
     pub(crate) programs: Vec<(Program, OwnedFd)>,
     pub(crate) maps: Vec<(&'static str, OwnedFd)>,
     pub(crate) control: ControlWord,
-    pub(crate) btf: OwnedFd,
+    /// The kernel's number of the map `CONTROL`, which tells one datapath from another.
+    control_id: u32,
     origin: Origin,
 }
 
@@ -124,12 +55,36 @@ impl Datapath {
     /// # Errors
     /// Without the capabilities, or where the kernel refuses the object.
     pub fn load() -> Result<Self> {
+        let datapath = Self::load_object(chainkit_object::DATAPATH, None)?;
+        let mut control: Array<MapData, Control> = datapath.array("CONTROL")?;
+        let word = Control {
+            magic: MAGIC,
+            abi: ABI_VERSION,
+            observers: 0,
+            each_packet: 0,
+            active: 0,
+            netns: netns()?,
+            hz: sys::hz().during(|| "read the kernel's timer frequency")?,
+            pad: 0,
+            heartbeats: [0; chainkit_abi::OBSERVERS as usize],
+            spares: [0; chainkit_abi::SPARES as usize],
+        };
+        control.set(0, word, 0).map_err(|error| refused(&error))?;
+        Ok(datapath)
+    }
+
+    /// Loads an object: with maps of its own, or with those pinned in a directory, which are all there.
+    pub(crate) fn load_object(object: &[u8], maps_from: Option<&Path>) -> Result<Self> {
         privilege::require(&privilege::ATTACH, "load the eBPF programs")?;
         let hz = sys::hz().during(|| "read the kernel's timer frequency")?;
-        let mut ebpf = EbpfLoader::new()
-            .override_global("HZ", &hz, true)
-            .load(chainkit_object::DATAPATH)
-            .map_err(|error| refused(&error))?;
+        let mut loader = EbpfLoader::new();
+        loader.override_global("HZ", &hz, true);
+        for name in MAPS {
+            if let Some(directory) = maps_from {
+                loader.map_pin_path(name, directory.join(name));
+            }
+        }
+        let mut ebpf = loader.load(object).map_err(|error| refused(&error))?;
         let mut programs = Vec::new();
         for program in Program::ALL {
             let name = program.name();
@@ -147,21 +102,7 @@ impl Datapath {
             let map = ebpf.map(name).ok_or_else(|| Error::Load(format!("the object has no map {name}")))?;
             maps.push((name, descriptor(map)?));
         }
-        let datapath = Self::assemble(programs, maps, Origin::Loaded)?;
-        let mut control: Array<MapData, Control> = datapath.array("CONTROL")?;
-        let word = Control {
-            magic: MAGIC,
-            abi: ABI_VERSION,
-            observers: 0,
-            each_packet: 0,
-            active: 0,
-            netns: netns()?,
-            hz,
-            pad: 0,
-            heartbeats: [0; chainkit_abi::OBSERVERS as usize],
-        };
-        control.set(0, word, 0).map_err(|error| refused(&error))?;
-        Ok(datapath)
+        Self::assemble(programs, maps, Origin::Loaded)
     }
 
     /// Opens the datapath pinned below `pins`; `None`: nothing is there.
@@ -170,13 +111,13 @@ impl Datapath {
     /// Where what is pinned is of another ABI or none of ours, or may not be opened.
     pub fn open(pins: &Pins) -> Result<Option<Self>> {
         let directory = pins.directory();
-        if !directory.join("maps/CONTROL").exists() {
+        if !pins.has(&directory.join("maps/CONTROL"))? {
             return Ok(None);
         }
         let mut maps = Vec::new();
         for name in MAPS {
             let path = directory.join("maps").join(name);
-            match sys::by_pin(&path) {
+            match pins::open(&path) {
                 Ok(fd) => maps.push((name, fd)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error).during(|| format!("open the pin {}", path.display())),
@@ -185,8 +126,10 @@ impl Datapath {
         let mut programs = Vec::new();
         for program in Program::ALL {
             let path = directory.join("programs").join(program.name());
-            if let Ok(fd) = sys::by_pin(&path) {
-                programs.push((program, fd));
+            match pins::open(&path) {
+                Ok(fd) => programs.push((program, fd)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).during(|| format!("open the pin {}", path.display())),
             }
         }
         let place = format!("pinned at {}", directory.display());
@@ -204,7 +147,7 @@ impl Datapath {
     /// Where interfaces cannot be asked, or what is found is of another ABI.
     pub fn discover() -> Result<Option<Self>> {
         let mut nameless = false;
-        for interface in netlink::interfaces().during(|| "list the network interfaces")? {
+        for interface in chainkit_node::interfaces().during(|| "list the network interfaces")? {
             for direction in Direction::BOTH {
                 for hung in attach::hung(interface.index, direction)? {
                     nameless |= hung.name.is_empty();
@@ -228,7 +171,7 @@ impl Datapath {
     }
 
     /// The datapath that a program belongs to; `None`: it is another's that bears the name.
-    fn of_program(id: u32, interface: &str) -> Result<Option<Self>> {
+    pub(crate) fn of_program(id: u32, interface: &str) -> Result<Option<Self>> {
         let action = || format!("open the program {id} that hangs on {interface}");
         let place = format!("on interface {interface}");
         let fd = sys::by_id(Kind::Program, id).during(action)?;
@@ -294,8 +237,7 @@ impl Datapath {
             });
         }
         let control = ControlWord::map(control.as_fd()).during(|| "map CONTROL into memory")?;
-        let btf = btf::load().during(|| "load type information for connection tables")?;
-        Ok(Self { programs, maps, control, btf, origin })
+        Ok(Self { programs, maps, control, control_id: facts.id, origin })
     }
 
     /// Refuses what is not ours or of another version.
@@ -380,8 +322,35 @@ impl Datapath {
         })
     }
 
+    /// Whether none of its maps and programs is missing.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.maps.len() == MAPS.len() && self.programs.len() == Program::ALL.len()
+    }
+
+    /// Whether another is made of the same maps and programs.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let maps = |datapath: &Self| -> HashSet<u32> {
+            datapath.maps.iter().filter_map(|(_, fd)| sys::map_facts(fd.as_fd()).ok()).map(|facts| facts.id).collect()
+        };
+        maps(self) == maps(other) && self.program_ids() == other.program_ids()
+    }
+
+    /// Whether a program that hangs on an interface is of this datapath, in whichever version: it uses the same maps.
+    pub(crate) fn owns(&self, hung: &Hung) -> bool {
+        if hung.maps.is_empty() {
+            self.program_ids().contains(&hung.program)
+        } else {
+            hung.maps.contains(&self.control_id)
+        }
+    }
+
+    pub(crate) fn with_origin(self, origin: Origin) -> Self {
+        Self { origin, ..self }
+    }
+
     /// Ids of its programs.
-    pub(crate) fn program_ids(&self) -> HashSet<u32> {
+    #[must_use]
+    pub fn program_ids(&self) -> HashSet<u32> {
         self.programs.iter().filter_map(|(_, fd)| sys::program_facts(fd.as_fd()).ok()).map(|facts| facts.id).collect()
     }
 
@@ -434,38 +403,6 @@ impl Datapath {
     pub(crate) fn clock_cell(&self) -> Result<Array<MapData, Clock>> {
         self.array("CLOCK")
     }
-
-    /// Pins maps and programs, so that they outlive every process.
-    ///
-    /// The directory is made whole beside its place and then moved there: nobody meets half of it.
-    ///
-    /// # Errors
-    /// Where something is pinned there already, or the place is no BPF filesystem.
-    pub fn pin(&self, pins: &Pins) -> Result<()> {
-        let directory = pins.directory();
-        let beside = pins.base().join(format!("{ABI_VERSION}-{}", std::process::id()));
-        let action = || format!("pin the datapath at {}", directory.display());
-        pins.check_filesystem()?;
-        let mut builder = fs::DirBuilder::new();
-        builder.mode(0o700).recursive(true);
-        builder.create(beside.join("maps")).during(action)?;
-        builder.create(beside.join("programs")).during(action)?;
-        let pinned = self.pin_into(&beside).and_then(|()| fs::rename(&beside, &directory));
-        if pinned.is_err() {
-            let _ = fs::remove_dir_all(&beside);
-        }
-        pinned.during(action)
-    }
-
-    fn pin_into(&self, directory: &Path) -> io::Result<()> {
-        for (name, fd) in &self.maps {
-            sys::pin(fd.as_fd(), &directory.join("maps").join(name))?;
-        }
-        for (program, fd) in &self.programs {
-            sys::pin(fd.as_fd(), &directory.join("programs").join(program.name()))?;
-        }
-        Ok(())
-    }
 }
 
 /// Refuses a control map of another version, whatever its size: its first two words are the same in all.
@@ -475,58 +412,6 @@ fn refuse_other_abi(control: BorrowedFd<'_>, place: &str) -> Result<()> {
     match word.magic_and_abi() {
         (MAGIC, found) if found != ABI_VERSION => Err(Error::Abi { place: place.to_owned(), found, ours: ABI_VERSION }),
         _ => Ok(()),
-    }
-}
-
-/// Where a datapath is pinned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pins {
-    bpffs: PathBuf,
-}
-
-impl Pins {
-    /// The pins of the node whose root is `root` (`/` but for tests): `<root>/sys/fs/bpf/chainkit/<ABI version>`.
-    #[must_use]
-    pub fn below(root: &Path) -> Self {
-        Self { bpffs: root.join("sys/fs/bpf") }
-    }
-
-    fn base(&self) -> PathBuf {
-        self.bpffs.join("chainkit")
-    }
-
-    /// The directory of this ABI version.
-    #[must_use]
-    pub fn directory(&self) -> PathBuf {
-        self.base().join(ABI_VERSION.to_string())
-    }
-
-    /// Whether a BPF filesystem is mounted there.
-    #[must_use]
-    pub fn is_available(&self) -> bool {
-        self.check_filesystem().is_ok()
-    }
-
-    fn check_filesystem(&self) -> Result<()> {
-        match nix::sys::statfs::statfs(&self.bpffs) {
-            Ok(facts) if facts.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC => Ok(()),
-            _ => Err(Error::NoBpffs(self.bpffs.clone())),
-        }
-    }
-
-    /// Takes all pins of this ABI version away; what still hangs on interfaces goes on.
-    ///
-    /// # Errors
-    /// Where they cannot be removed.
-    pub fn remove(&self) -> Result<()> {
-        let directory = self.directory();
-        match fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => other.during(|| format!("remove the pins at {}", directory.display()))?,
-        }
-        // Others' versions may be there.
-        let _ = fs::remove_dir(self.base());
-        Ok(())
     }
 }
 

@@ -2,19 +2,16 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    os::fd::AsFd,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use chainkit_abi::{CONNECTIONS, Conn, DENIALS_PER_SLOT, Denial, Endpoint, Key4, Key6, SLOTS, TableState, mode};
+use chainkit_abi::{CONNECTIONS, Endpoint, SLOTS, mode};
 
 use crate::{
-    btf,
-    datapath::{Datapath, Program, refused},
+    datapath::{Datapath, refused},
     error::{Context, Error, Result},
-    sys::{self, NewMap, TestContext},
-    tables::{Family, SWEEP_FRAME},
+    sys,
 };
 
 /// What an endpoint is made with.
@@ -41,6 +38,7 @@ impl Default for Settings {
 pub struct NodeLock {
     // Closing the file gives the lock back.
     _file: nix::fcntl::Flock<File>,
+    root: PathBuf,
 }
 
 /// Where chainkit keeps what lasts until the next boot: `<root>/run/chainkit`.
@@ -95,7 +93,12 @@ impl NodeLock {
             action: "lock the node's endpoints".to_owned(),
             source: errno.into(),
         })?;
-        Ok(Self { _file: file })
+        Ok(Self { _file: file, root: root.to_owned() })
+    }
+
+    /// The root of the node that it locks.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 }
 
@@ -106,7 +109,8 @@ impl Datapath {
     /// Where the map cannot be read.
     pub fn endpoints(&self) -> Result<Vec<(u32, Endpoint)>> {
         let all = sys::entries::<u32, Endpoint>(self.map("ENDPOINTS")?).during(|| "read the endpoints")?;
-        Ok(all.into_iter().filter(|(_, endpoint)| endpoint.ifindex != 0).collect())
+        let used = all.into_iter().filter(|(_, endpoint)| endpoint.ifindex != 0);
+        Ok(used.map(|(_, endpoint)| (endpoint.slot, endpoint)).collect())
     }
 
     /// The slot and endpoint of an interface.
@@ -114,116 +118,95 @@ impl Datapath {
     /// # Errors
     /// Where the map cannot be read.
     pub fn endpoint(&self, ifindex: u32) -> Result<Option<(u32, Endpoint)>> {
-        Ok(self.endpoints()?.into_iter().find(|(_, endpoint)| endpoint.ifindex == ifindex))
+        Ok(self.find(ifindex)?.map(|(_, endpoint)| (endpoint.slot, endpoint)))
+    }
+
+    /// Where an interface's endpoint is, as the kernel looks for it.
+    fn find(&self, ifindex: u32) -> Result<Option<(u32, Endpoint)>> {
+        if ifindex == 0 {
+            return Ok(None);
+        }
+        let array = self.endpoint_array()?;
+        let first = ifindex % SLOTS;
+        let at = |place: u32| -> Result<Option<(u32, Endpoint)>> {
+            let endpoint = array.get(&place, 0).map_err(|error| refused(&error))?;
+            Ok((endpoint.ifindex == ifindex).then_some((place, endpoint)))
+        };
+        if let Some(found) = at(first)? {
+            return Ok(Some(found));
+        }
+        match self.overflow()?.get(&ifindex, 0) {
+            Ok(place) => at(place % SLOTS),
+            Err(aya::maps::MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(refused(&error)),
+        }
     }
 
     /// Gives an interface a slot and tables; one that has them keeps them and takes the settings but for table sizes.
     ///
     /// # Errors
     /// Where all slots are taken or the kernel has no memory for tables; then nothing has changed.
-    pub fn add_endpoint(&self, _lock: &NodeLock, ifindex: u32, settings: Settings) -> Result<u32> {
-        let present = self.endpoints()?;
+    pub fn add_endpoint(&self, lock: &NodeLock, ifindex: u32, settings: Settings) -> Result<u32> {
         let mut array = self.endpoint_array()?;
-        if let Some((slot, mut endpoint)) = present.iter().copied().find(|(_, known)| known.ifindex == ifindex) {
-            endpoint.mode = settings.mode;
-            endpoint.flags = settings.flags;
-            endpoint.policy = settings.policy;
-            array.set(slot, endpoint, 0).map_err(|error| refused(&error))?;
-            return Ok(slot);
+        let Settings { mode, flags, policy, connections } = settings;
+        if let Some((place, endpoint)) = self.find(ifindex)? {
+            array.set(place, Endpoint { mode, flags, policy, ..endpoint }, 0).map_err(|error| refused(&error))?;
+            return Ok(endpoint.slot);
         }
-        let taken = |slot: u32| present.iter().any(|(known, _)| *known == slot);
         let first = ifindex % SLOTS;
-        let slot = if taken(first) { (0..SLOTS).rev().find(|slot| !taken(*slot)) } else { Some(first) };
-        let slot = slot.ok_or(Error::Full(SLOTS, "endpoint slots"))?;
-        self.make_tables(slot, settings.connections)?;
-        if slot != first {
-            self.overflow()?.insert(ifindex, slot, 0).map_err(|error| refused(&error))?;
+        let is_free = array.get(&first, 0).map_err(|error| refused(&error))?.ifindex == 0;
+        let place = if is_free { first } else { self.free_place()? };
+        let slot = self.take_slot(lock, ifindex, connections)?;
+        if place != first {
+            self.overflow()?.insert(ifindex, place, 0).map_err(|error| refused(&error))?;
         }
-        let endpoint = Endpoint {
-            ifindex,
-            mode: settings.mode,
-            flags: settings.flags,
-            pad: 0,
-            policy: settings.policy,
-            connections: settings.connections,
-        };
-        array.set(slot, endpoint, 0).map_err(|error| refused(&error))?;
+        let endpoint = Endpoint { ifindex, mode, flags, marks: 0, pad: 0, policy, slot };
+        array.set(place, endpoint, 0).map_err(|error| refused(&error))?;
         Ok(slot)
+    }
+
+    /// A place that no endpoint has; those whose own place another has come from the end.
+    fn free_place(&self) -> Result<u32> {
+        let all = sys::entries::<u32, Endpoint>(self.map("ENDPOINTS")?).during(|| "read the endpoints")?;
+        let free = all.iter().rev().find(|(_, endpoint)| endpoint.ifindex == 0);
+        free.map(|(place, _)| *place).ok_or(Error::Full(SLOTS, "endpoint slots"))
+    }
+
+    /// Changes what user space remembers of an endpoint; what is none is left.
+    pub(crate) fn mark(&self, _lock: &NodeLock, ifindex: u32, set: u8, clear: u8) -> Result<()> {
+        let Some((place, endpoint)) = self.find(ifindex)? else { return Ok(()) };
+        self.write(place, endpoint, Endpoint { marks: endpoint.marks & !clear | set, ..endpoint })
+    }
+
+    /// Makes an endpoint's settings and marks again what they were.
+    pub(crate) fn restore(&self, _lock: &NodeLock, ifindex: u32, was: Endpoint) -> Result<()> {
+        match self.find(ifindex)? {
+            Some((place, now)) => self.write(place, now, was),
+            None => Ok(()),
+        }
+    }
+
+    fn write(&self, place: u32, now: Endpoint, wanted: Endpoint) -> Result<()> {
+        if now == wanted {
+            return Ok(());
+        }
+        self.endpoint_array()?.set(place, wanted, 0).map_err(|error| refused(&error))
     }
 
     /// Takes an interface's slot and tables away; observers are told of the connections that end with it.
     ///
     /// # Errors
     /// Where maps cannot be written. An interface without a slot is no error.
-    pub fn remove_endpoint(&self, _lock: &NodeLock, ifindex: u32) -> Result<()> {
-        let Some((slot, endpoint)) = self.endpoint(ifindex)? else { return Ok(()) };
+    pub fn remove_endpoint(&self, lock: &NodeLock, ifindex: u32) -> Result<()> {
+        let Some((place, endpoint)) = self.find(ifindex)? else { return Ok(()) };
         let mut array = self.endpoint_array()?;
-        // First no packet enters anything more, then what is there is told of, then the tables go.
-        array.set(slot, Endpoint { mode: mode::NONE, ..endpoint }, 0).map_err(|error| refused(&error))?;
-        self.sweep_slot(slot, endpoint.connections, true)?;
-        array.set(slot, Endpoint::default(), 0).map_err(|error| refused(&error))?;
-        if slot != ifindex % SLOTS {
+        // First no packet enters anything more, then what is there is told of, then the tables are another's to take.
+        array.set(place, Endpoint { mode: mode::NONE, ..endpoint }, 0).map_err(|error| refused(&error))?;
+        let is_empty = self.empty_slot(endpoint.slot)?;
+        array.set(place, Endpoint::default(), 0).map_err(|error| refused(&error))?;
+        if place != ifindex % SLOTS {
             let _ = self.overflow()?.remove(&ifindex);
         }
-        for name in ["CONNS4", "CONNS6", "KEYS4", "KEYS6"] {
-            sys::take_inner(self.map(name)?, slot).during(|| format!("empty slot {slot} of {name}"))?;
-        }
-        Ok(())
-    }
-
-    fn make_tables(&self, slot: u32, connections: u32) -> Result<()> {
-        const HASH: u32 = 1;
-        const ARRAY: u32 = 2;
-        const NO_PREALLOC: u32 = 1;
-        const INNER_MAP: u32 = 0x1000;
-        let size = |bytes: usize| u32::try_from(bytes).unwrap_or(0);
-        let (key4, key6, conn) = (size(size_of::<Key4>()), size(size_of::<Key6>()), size(size_of::<Conn>()));
-        let inner = |name, map_type, key_size, value_size, flags, key, value| NewMap {
-            name,
-            map_type,
-            key_size,
-            value_size,
-            max_entries: connections,
-            flags,
-            btf: Some((self.btf.as_fd(), key, value)),
-        };
-        let tables = [
-            ("CONNS4", inner("conns4", HASH, key4, conn, NO_PREALLOC, btf::KEY4, btf::CONN)),
-            ("CONNS6", inner("conns6", HASH, key6, conn, NO_PREALLOC, btf::KEY6, btf::CONN)),
-            ("KEYS4", inner("keys4", ARRAY, 4, key4, INNER_MAP, btf::U32, btf::KEY4)),
-            ("KEYS6", inner("keys6", ARRAY, 4, key6, INNER_MAP, btf::U32, btf::KEY6)),
-        ];
-        self.table_states()?.set(slot, TableState::default(), 0).map_err(|error| refused(&error))?;
-        // What was denied to the one before is not to be told as a repetition.
-        let mut denials = self.denials()?;
-        for index in (slot * DENIALS_PER_SLOT..).take(DENIALS_PER_SLOT as usize) {
-            denials.set(index, Denial::default(), 0).map_err(|error| refused(&error))?;
-        }
-        for (outer, new) in tables {
-            let map = sys::create_map(new)
-                .during(|| format!("create a table of {connections} connections ({})", new.name))?;
-            sys::put_inner(self.map(outer)?, slot, map.as_fd())
-                .during(|| format!("put the table {} into slot {slot}", new.name))?;
-        }
-        Ok(())
-    }
-
-    /// Takes out what has expired of one slot, or all of it; returns how many entries went.
-    pub(crate) fn sweep_slot(&self, slot: u32, connections: u32, all: bool) -> Result<u64> {
-        let Ok(program) = self.program(Program::Sweep) else { return Ok(0) };
-        let state = self.table_states()?.get(&slot, 0).map_err(|error| refused(&error))?;
-        let mut taken = 0;
-        for (family, cursor) in [(Family::V4, state.cursor4), (Family::V6, state.cursor6)] {
-            let used = u32::try_from(cursor).unwrap_or(u32::MAX).min(connections);
-            let mut start = 0;
-            while start < used {
-                let context =
-                    TestContext { cb: [slot, family.number(), start, u32::from(all), 0], ..TestContext::default() };
-                let run = sys::test_run(program, &SWEEP_FRAME, context, 1).during(|| "sweep expired connections")?;
-                taken += u64::try_from(run.answer).unwrap_or(0);
-                start += chainkit_abi::SWEEP_CHUNK;
-            }
-        }
-        Ok(taken)
+        if is_empty { self.give_back_slot(lock, endpoint.slot) } else { self.discard_slots(&[endpoint.slot]) }
     }
 }

@@ -26,7 +26,10 @@ pub enum Error {
     #[error("cannot load the eBPF programs: {0}; the kernel must be 5.15 or newer, with CONFIG_BPF_SYSCALL and BTF")]
     Load(String),
     /// The maps found are not of this version.
-    #[error("the datapath {place} has ABI version {found}, this program {ours}; upgrade the older of the two")]
+    #[error(
+        "the datapath {place} has ABI version {found}, this program {ours}; use the program that \
+         made it, or move over to this one with cni-chain upgrade --migrate"
+    )]
     Abi {
         /// Where it was found.
         place: String,

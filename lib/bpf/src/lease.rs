@@ -10,13 +10,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use chainkit_abi::mark;
+
 use crate::{
     attach::{self, Attachment, Kit},
-    datapath::{Datapath, Origin, Pins},
+    datapath::{Datapath, Origin},
     endpoint::{NodeLock, Settings},
     error::{Context, Result},
-    lockfile::{Lock, LockFile},
-    netlink,
+    lockfile::{self, Lock, LockFile},
+    pins::Pins,
     sys::Direction,
 };
 
@@ -43,7 +45,7 @@ impl Lease {
             Some(datapath) => datapath,
             None => Datapath::load()?,
         };
-        let leases = LockFile::open(&lock, &root, &format!("leases-{}.lock", datapath.control_value()?.netns))?;
+        let leases = LockFile::open(&lock, &root, &lock_name(datapath.control_value()?.netns))?;
         Ok(Self {
             datapath,
             root,
@@ -90,7 +92,7 @@ impl Lease {
         }
         let leased = self.leases.held_by_others(u64::from(ifindex))?;
         let present = self.is_attached(ifindex)?;
-        if present && !leased && self.datapath.origin() == Origin::Pinned {
+        if present && (self.is_lasting(ifindex)? || !leased && self.datapath.origin() == Origin::Pinned) {
             return Ok(false);
         }
         if !present {
@@ -104,7 +106,7 @@ impl Lease {
         };
         let mut attachments = Vec::new();
         for direction in Direction::BOTH {
-            match attach::attach(&self.datapath, ifindex, direction, self.kit) {
+            match attach::attach_beside(&self.datapath, ifindex, direction, self.kit) {
                 Ok(attachment) => attachments.push(attachment),
                 Err(error) => {
                     for attachment in attachments {
@@ -115,6 +117,14 @@ impl Lease {
                     }
                     return Err(error);
                 }
+            }
+        }
+        self.datapath.mark(&lock, ifindex, mark::LEASED, 0)?;
+        if !leased {
+            let pinned = Datapath::open(&Pins::below(&self.root))?;
+            let keep: Vec<&Datapath> = std::iter::once(&self.datapath).chain(&pinned).collect();
+            for direction in Direction::BOTH {
+                attach::remove_strangers(&keep, ifindex, direction)?;
             }
         }
         let action = || format!("lease interface {ifindex}");
@@ -132,7 +142,7 @@ impl Lease {
     /// # Errors
     /// Where interfaces cannot be listed.
     pub fn forget_gone(&mut self) -> Result<()> {
-        let present: Vec<u32> = netlink::interfaces()
+        let present: Vec<u32> = chainkit_node::interfaces()
             .during(|| "list the network interfaces")?
             .into_iter()
             .map(|interface| interface.index)
@@ -165,9 +175,11 @@ impl Lease {
         let attachments = self.held.remove(&ifindex).unwrap_or_default();
         let lock = NodeLock::take(&self.root)?;
         let last = !self.leases.held_by_others(u64::from(ifindex))?;
+        // What has become the node's own meanwhile stays.
+        let lasting = self.is_lasting(ifindex)?;
         let mut detached = Ok(());
         for attachment in attachments {
-            if last || attachment.kit() == Kit::Tcx {
+            if last && !lasting || attachment.kit() == Kit::Tcx {
                 detached = detached.and(attachment.detach());
             }
         }
@@ -175,21 +187,28 @@ impl Lease {
         if self.made_qdisc.contains(&ifindex) {
             self.made_qdisc.retain(|made| *made != ifindex);
             let _ = self.leases.set(MADE_QDISC + u64::from(ifindex), Lock::None);
-            if last {
+            if last && !lasting {
                 detached = detached.and(attach::remove_empty_clsact(ifindex));
             }
         }
-        if last && !self.is_attached(ifindex)? {
+        if last {
+            self.datapath.mark(&lock, ifindex, 0, mark::LEASED)?;
+        }
+        if last && !lasting && !self.is_attached(ifindex)? {
             self.datapath.remove_endpoint(&lock, ifindex)?;
         }
         detached
     }
 
+    /// Whether the interface carries the datapath for good.
+    fn is_lasting(&self, ifindex: u32) -> Result<bool> {
+        Ok(self.datapath.endpoint(ifindex)?.is_some_and(|(_, endpoint)| endpoint.marks & mark::LASTING != 0))
+    }
+
     /// Whether our programs hang on both ends of an interface.
     fn is_attached(&self, ifindex: u32) -> Result<bool> {
-        let ours = self.datapath.program_ids();
         for direction in Direction::BOTH {
-            if attach::hung(ifindex, direction)?.iter().all(|hung| !ours.contains(&hung.program)) {
+            if attach::present(&self.datapath, ifindex, direction)?.is_none() {
                 return Ok(false);
             }
         }
@@ -215,6 +234,20 @@ pub fn find(root: &Path) -> Result<Option<Datapath>> {
         return Ok(Some(pinned));
     }
     Datapath::discover()
+}
+
+/// Whether a living process has leased an interface, with whatever datapath.
+pub(crate) fn is_leased(lock: &NodeLock, netns: u64, ifindex: u32) -> Result<bool> {
+    lockfile::is_held(lock.root(), &lock_name(netns), u64::from(ifindex))
+}
+
+/// Whether the interface's clsact qdisc is there because of a living process that has leased it.
+pub(crate) fn has_made_qdisc(lock: &NodeLock, netns: u64, ifindex: u32) -> Result<bool> {
+    lockfile::is_held(lock.root(), &lock_name(netns), MADE_QDISC + u64::from(ifindex))
+}
+
+fn lock_name(netns: u64) -> String {
+    format!("leases-{netns}.lock")
 }
 
 /// Where in the lock file the bytes begin that say that an interface's qdisc came with us.

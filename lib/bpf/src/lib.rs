@@ -3,28 +3,41 @@
 //! It must never remove or change what others hang on an interface, follow a link out of its own folders, or trust that a
 //! pin or a map is what its name says. All unsafe code is in `sys`.
 //!
-//! Start at [`Datapath`]: it is loaded, or found by its pins or on an interface. [`attach()`] hangs it on an interface that
-//! [`Datapath::add_endpoint`] has given a slot; [`Observer`] reads its events; [`Datapath::connections`] its tables.
+//! Start at [`Datapath`]: it is installed for good, loaded, or found by its pins or on an interface. [`attach_endpoint`] hangs it on an
+//! interface for good; [`Lease`] for as long as a process runs; [`attach()`] is what both are made of. [`Observer`] reads its events,
+//! [`Datapath::connections`] its tables, [`Datapath::totals`] its counters; [`Datapath::upgrade`] swaps its programs.
 
 mod attach;
 mod btf;
 mod datapath;
 mod endpoint;
+mod entering;
 mod error;
+mod lasting;
 mod lease;
 mod lockfile;
 mod netlink;
 mod observer;
+mod pins;
 mod privilege;
+mod program;
+mod slots;
 mod sys;
 mod tables;
+mod totals;
+mod upgrade;
 
 pub use attach::{Attachment, Hung, Kit, attach, hidden, hung};
-pub use datapath::{Datapath, Origin, Pins, Program};
+pub use datapath::{Datapath, Origin};
 pub use endpoint::{NodeLock, Settings, run_directory};
+pub use entering::{Entered, Known, Stage};
 pub use error::{Error, Result};
+pub use lasting::{Placed, attach_endpoint, detach_endpoint};
 pub use lease::{Lease, find};
-pub use netlink::{Interface, addresses, interfaces, route, uplinks};
 pub use observer::{Losses, Observer, ObserverSettings};
+pub use pins::{PinnedLink, Pins};
+pub use program::Program;
 pub use sys::{Direction, TestContext, TestRun, monotonic};
 pub use tables::{Connection, Family, Key};
+pub use totals::{Totals, Traffic};
+pub use upgrade::{Upgraded, Version, abi_interfaces, remove_abi};

@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -82,6 +82,21 @@ impl LockFile {
         fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut lock)).map_err(io::Error::from)?;
         Ok(i32::from(lock.l_type) != libc::F_UNLCK)
     }
+}
+
+/// Whether any process holds a byte of the file `name`, which is not made for it.
+pub(crate) fn is_held(root: &Path, name: &str, at: u64) -> Result<bool> {
+    let path = endpoint::run_directory(root).join(name);
+    let action = || format!("ask who has locked {}", path.display());
+    let mut options = fs::OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+    let file = match options.open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other.during(action)?,
+    };
+    let mut lock = Lock::Exclusive.flock(at, 1);
+    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock)).map_err(io::Error::from).during(action)?;
+    Ok(i32::from(lock.l_type) != libc::F_UNLCK)
 }
 
 impl Drop for LockFile {

@@ -2,18 +2,21 @@
 //!
 //! Each function is one system call with its arguments checked as far as types go, and answers the kernel's own error.
 
+mod control;
+
 use std::{
     ffi::CString,
     io, mem,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     os::unix::ffi::OsStrExt,
     path::Path,
-    ptr::NonNull,
-    sync::atomic::AtomicU64,
 };
 
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_map_info, bpf_prog_info};
-use chainkit_abi::{Control, OBSERVERS};
+use aya_obj::generated::{
+    bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_link_info, bpf_map_info, bpf_prog_info,
+};
+use chainkit_abi::{Key4, Key6};
+pub(crate) use control::ControlWord;
 
 /// A zeroed argument; the kernel takes any size whose unknown tail is zero.
 fn attributes() -> bpf_attr {
@@ -103,16 +106,28 @@ fn text(name: &[libc::c_char]) -> String {
 /// What is needed of a map's description.
 #[derive(Clone, Debug)]
 pub(crate) struct MapFacts {
+    pub(crate) id: u32,
     pub(crate) name: String,
+    pub(crate) map_type: u32,
     pub(crate) key_size: u32,
     pub(crate) value_size: u32,
+    pub(crate) max_entries: u32,
+    pub(crate) flags: u32,
 }
 
 /// Describes a map.
 pub(crate) fn map_facts(fd: BorrowedFd<'_>) -> io::Result<MapFacts> {
     // SAFETY: plain integers; `fd` is asked as a map, and the kernel refuses another.
     let info: bpf_map_info = unsafe { info(fd, mem::zeroed::<bpf_map_info>())? };
-    Ok(MapFacts { name: text(&info.name), key_size: info.key_size, value_size: info.value_size })
+    Ok(MapFacts {
+        id: info.id,
+        name: text(&info.name),
+        map_type: info.type_,
+        key_size: info.key_size,
+        value_size: info.value_size,
+        max_entries: info.max_entries,
+        flags: info.map_flags,
+    })
 }
 
 /// What is needed of a program's description.
@@ -136,6 +151,47 @@ pub(crate) fn program_facts(fd: BorrowedFd<'_>) -> io::Result<ProgramFacts> {
     };
     maps.truncate(usize::try_from(info.nr_map_ids).unwrap_or(0).min(64));
     Ok(ProgramFacts { id: info.id, name: text(&info.name), tag: info.tag, maps })
+}
+
+/// What is needed of a tcx link's description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkFacts {
+    pub(crate) id: u32,
+    /// The program it hangs.
+    pub(crate) program: u32,
+    /// The interface; 0: it is gone, or the link was taken off by force.
+    pub(crate) ifindex: u32,
+    pub(crate) direction: Direction,
+}
+
+/// Describes a tcx link; `None`: it is a link of another kind.
+pub(crate) fn link_facts(fd: BorrowedFd<'_>) -> io::Result<Option<LinkFacts>> {
+    /// `BPF_LINK_TYPE_TCX` of `enum bpf_link_type` (linux/bpf.h).
+    const TCX: u32 = 11;
+    // SAFETY: plain integers; `fd` is asked as a link, and the kernel refuses another.
+    let info: bpf_link_info = unsafe { info(fd, mem::zeroed::<bpf_link_info>())? };
+    if info.type_ != TCX {
+        return Ok(None);
+    }
+    // SAFETY: the kernel fills this member for a link of this type.
+    let (ifindex, attach_type) = unsafe { (info.__bindgen_anon_1.tcx.ifindex, info.__bindgen_anon_1.tcx.attach_type) };
+    let direction = Direction::BOTH.into_iter().find(|direction| direction.tcx() as u32 == attach_type);
+    Ok(direction.map(|direction| LinkFacts { id: info.id, program: info.prog_id, ifindex, direction }))
+}
+
+/// Takes a link's program off, whoever holds the link. Linux 5.9.
+pub(crate) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = attributes();
+    attributes.link_detach.link_fd = number(link);
+    call(bpf_cmd::BPF_LINK_DETACH, &mut attributes).map(drop)
+}
+
+/// Has a link hang another program, with no packet in between that meets neither.
+pub(crate) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = attributes();
+    attributes.link_update.link_fd = number(link);
+    attributes.link_update.__bindgen_anon_1.new_prog_fd = number(program);
+    call(bpf_cmd::BPF_LINK_UPDATE, &mut attributes).map(drop)
 }
 
 /// Loads a BTF blob.
@@ -216,6 +272,20 @@ pub(crate) fn inner_id(outer: BorrowedFd<'_>, index: u32) -> io::Result<Option<u
     match call(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attributes) {
         Ok(_) => Ok(Some(id)),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a hash has no entry.
+pub(crate) fn is_empty(map: BorrowedFd<'_>) -> io::Result<bool> {
+    // Longer than any key of ours.
+    let mut key = [0u64; 8];
+    let mut attributes = attributes();
+    attributes.__bindgen_anon_2.map_fd = number(map);
+    attributes.__bindgen_anon_2.__bindgen_anon_1.next_key = key.as_mut_ptr() as u64;
+    match call(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &mut attributes) {
+        Ok(_) => Ok(false),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(true),
         Err(error) => Err(error),
     }
 }
@@ -339,86 +409,6 @@ pub(crate) fn test_run(
     Ok(TestRun { answer: answer.cast_signed(), nanoseconds })
 }
 
-/// The control map, mapped into this process.
-///
-/// Words are read and written as atomics: the kernel and other processes write to them too.
-#[derive(Debug)]
-pub(crate) struct ControlWord {
-    at: NonNull<Control>,
-}
-
-// SAFETY: the mapping belongs to no thread, and is reached through atomics alone.
-unsafe impl Send for ControlWord {}
-// SAFETY: as above.
-unsafe impl Sync for ControlWord {}
-
-impl ControlWord {
-    /// Maps the only element of the `CONTROL` map.
-    pub(crate) fn map(control: BorrowedFd<'_>) -> io::Result<Self> {
-        // SAFETY: a fresh shared mapping of a map that is at least a page; the kernel checks that it may be mapped.
-        let at = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                size_of::<Control>(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                control.as_raw_fd(),
-                0,
-            )
-        };
-        if at == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        NonNull::new(at.cast()).map(|at| Self { at }).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
-    }
-
-    fn word(&self, at: *mut u64) -> &AtomicU64 {
-        // SAFETY: an aligned word inside the mapping, which lives as long as `self`.
-        unsafe { AtomicU64::from_ptr(at) }
-    }
-
-    /// What the map begins with in every version: whose it is, and of which version.
-    pub(crate) fn magic_and_abi(&self) -> (u32, u32) {
-        // SAFETY: addresses inside the mapping, which is a page at least.
-        unsafe {
-            let at = self.at.as_ptr();
-            (std::ptr::read_volatile(&raw const (*at).magic), std::ptr::read_volatile(&raw const (*at).abi))
-        }
-    }
-
-    /// A bit for each observer that looks.
-    pub(crate) fn observers(&self) -> &AtomicU64 {
-        // SAFETY: an address inside the mapping.
-        self.word(unsafe { &raw mut (*self.at.as_ptr()).observers })
-    }
-
-    /// A bit for each observer that wants every packet.
-    pub(crate) fn each_packet(&self) -> &AtomicU64 {
-        // SAFETY: an address inside the mapping.
-        self.word(unsafe { &raw mut (*self.at.as_ptr()).each_packet })
-    }
-
-    /// The generation in force, packed.
-    pub(crate) fn active(&self) -> &AtomicU64 {
-        // SAFETY: an address inside the mapping.
-        self.word(unsafe { &raw mut (*self.at.as_ptr()).active })
-    }
-
-    /// An observer's last sign of life, nanoseconds of `CLOCK_MONOTONIC`.
-    pub(crate) fn heartbeat(&self, observer: u32) -> &AtomicU64 {
-        let index = usize::try_from(observer % OBSERVERS).unwrap_or(0);
-        // SAFETY: an address inside the mapping: the index is below the array's length.
-        self.word(unsafe { (&raw mut (*self.at.as_ptr()).heartbeats).cast::<u64>().add(index) })
-    }
-}
-
-impl Drop for ControlWord {
-    fn drop(&mut self) {
-        // SAFETY: the mapping this value made, of the length it was made with.
-        unsafe { libc::munmap(self.at.as_ptr().cast(), size_of::<Control>()) };
-    }
-}
-
 /// Nanoseconds of `CLOCK_MONOTONIC`, the clock that the datapath stamps with.
 #[must_use]
 pub fn monotonic() -> u64 {
@@ -486,6 +476,25 @@ pub(crate) fn entries<K: aya::Pod + Default, V: aya::Pod + Default>(map: Borrowe
         }
         first = false;
     }
+}
+
+/// The words of an IPv4 key, as the `enter` program takes it.
+pub(crate) fn words4(key: &Key4) -> [u64; 5] {
+    // SAFETY: a key is two words of plain data.
+    let [first, second]: [u64; 2] = unsafe { mem::transmute(*key) };
+    [first, second, 0, 0, 0]
+}
+
+/// The words of an IPv6 key.
+pub(crate) fn words6(key: &Key6) -> [u64; 5] {
+    // SAFETY: a key is five words of plain data.
+    unsafe { mem::transmute(*key) }
+}
+
+/// The bytes of a value as they lie in memory.
+pub(crate) fn bytes_of<T: aya::Pod>(value: &T) -> &[u8] {
+    // SAFETY: plain data without padding, which `Pod` promises; the slice lives as long as the value.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }
 
 /// An event out of the bytes of a ring buffer's record; `None`: it is shorter than one.

@@ -9,9 +9,10 @@ use aya::maps::{HashMap, Map, MapData};
 use chainkit_abi::{Clock, Conn, DENIALS_PER_SLOT, Key4, Key6, TableState, fragment};
 
 use crate::{
-    datapath::{Datapath, Program, refused},
+    datapath::{Datapath, refused},
     endpoint::NodeLock,
     error::{Context, Result},
+    program::Program,
     sys::{self, Kind, TestContext},
 };
 
@@ -128,7 +129,7 @@ impl Datapath {
         Ok(found)
     }
 
-    fn table(&self, outer: &str, slot: u32) -> Result<Option<std::os::fd::OwnedFd>> {
+    pub(crate) fn table(&self, outer: &str, slot: u32) -> Result<Option<std::os::fd::OwnedFd>> {
         let id = sys::inner_id(self.map(outer)?, slot).during(|| format!("look up slot {slot} of {outer}"))?;
         let Some(id) = id else { return Ok(None) };
         match sys::by_id(Kind::Map, id) {
@@ -154,6 +155,24 @@ impl Datapath {
             denials.set(index, denial, 0).map_err(|error| refused(&error))?;
         }
         Ok(())
+    }
+
+    /// Keys that lie in the rings of a slot, with or without an entry: how tests see that nothing of an endpoint is left.
+    ///
+    /// # Errors
+    /// Where its maps cannot be read.
+    #[doc(hidden)]
+    pub fn remembered(&self, slot: u32) -> Result<Vec<Key>> {
+        let mut found = Vec::new();
+        if let Some(ring) = self.table("KEYS4", slot)? {
+            let keys = sys::entries::<u32, Key4>(ring.as_fd()).during(|| "read a ring of IPv4 keys")?;
+            found.extend(keys.into_iter().map(|(_, key)| key).filter(|key| *key != Key4::default()).map(Key::V4));
+        }
+        if let Some(ring) = self.table("KEYS6", slot)? {
+            let keys = sys::entries::<u32, Key6>(ring.as_fd()).during(|| "read a ring of IPv6 keys")?;
+            found.extend(keys.into_iter().map(|(_, key)| key).filter(|key| *key != Key6::default()).map(Key::V6));
+        }
+        Ok(found)
     }
 
     fn backdate_table<K: aya::Pod + Default>(&self, outer: &str, slot: u32, jiffies: u64) -> Result<()> {
@@ -186,8 +205,8 @@ impl Datapath {
     /// Where maps cannot be read or the program is refused.
     pub fn sweep(&self, _lock: &NodeLock) -> Result<u64> {
         let mut taken = 0;
-        for (slot, endpoint) in self.endpoints()? {
-            taken += self.sweep_slot(slot, endpoint.connections, false)?;
+        for (slot, _) in self.endpoints()? {
+            taken += self.sweep_slot(slot)?;
         }
         Ok(taken)
     }
