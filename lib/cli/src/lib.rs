@@ -13,6 +13,7 @@ mod manual;
 mod output;
 mod pending;
 mod program;
+mod progress;
 mod root;
 
 pub use exit::{Exit, Failure};
@@ -21,4 +22,5 @@ pub use manual::{EXIT_STATUS, Section};
 pub use output::{Format, OutputArgs, Row, colour, escape, write_rows};
 pub use pending::pending;
 pub use program::{Program, run};
+pub use progress::Progress;
 pub use root::RootArgs;

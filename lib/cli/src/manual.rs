@@ -95,6 +95,9 @@ fn visible(command: &Command) -> Command {
 
 fn man(command: Command, name: &str, sections: &[Section], out: &mut impl Write) -> io::Result<()> {
     // The width of the terminal and its environment have no say in what is committed.
+    let mut shown = command.clone();
+    // So that each subcommand knows its own usage, and the flags that all of them have.
+    shown.build();
     let page = Man::new(command.term_width(100)).title(name.to_uppercase()).section("1").manual("chainkit");
     page.render_title(out)?;
     page.render_name_section(out)?;
@@ -102,6 +105,7 @@ fn man(command: Command, name: &str, sections: &[Section], out: &mut impl Write)
     page.render_description_section(out)?;
     page.render_options_section(out)?;
     let mut extra = Roff::new();
+    write_commands(&mut extra, &shown, name);
     for section in sections {
         extra.control("SH", [section.title]);
         for block in section.text.split("\n\n").map(|block| block.trim_matches('\n')) {
@@ -109,6 +113,61 @@ fn man(command: Command, name: &str, sections: &[Section], out: &mut impl Write)
         }
     }
     extra.to_writer(out)
+}
+
+/// A subsection for each subcommand: what it does, how it is called, its own flags. Flags of all of them are told once, with
+/// the program's.
+fn write_commands(page: &mut Roff, command: &Command, name: &str) {
+    let subcommands: Vec<&Command> =
+        command.get_subcommands().filter(|one| !one.is_hide_set() && one.get_name() != "help").collect();
+    if subcommands.is_empty() {
+        return;
+    }
+    page.control("SH", ["COMMANDS"]);
+    for subcommand in subcommands {
+        page.control("SS", [format!("{name} {}", subcommand.get_name()).as_str()]);
+        if let Some(about) = subcommand.get_long_about().or_else(|| subcommand.get_about()) {
+            page.text([roman(format!("{}.", about.to_string().trim_end_matches('.')))]);
+        }
+        for flag in subcommand.get_arguments() {
+            if flag.is_hide_set() || flag.is_global_set() || matches!(flag.get_id().as_str(), "help" | "version") {
+                continue;
+            }
+            page.control("TP", []).text([bold(term(flag))]);
+            let mut text =
+                flag.get_long_help().or_else(|| flag.get_help()).map(ToString::to_string).unwrap_or_default();
+            let defaults: Vec<_> = flag.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+            if !defaults.is_empty() && flag.get_action().takes_values() {
+                text = format!("{text} [default: {}]", defaults.join(", "));
+            }
+            let values: Vec<_> = flag.get_possible_values();
+            page.text([roman(text)]);
+            for value in values.iter().filter(|value| !value.is_hide_set() && flag.get_action().takes_values()) {
+                let help = value.get_help().map(ToString::to_string).unwrap_or_default();
+                page.control("br", []).text([bold(value.get_name()), roman(format!(": {help}"))]);
+            }
+        }
+    }
+}
+
+/// How a flag is written.
+fn term(flag: &clap::Arg) -> String {
+    let mut words = Vec::new();
+    if let Some(short) = flag.get_short() {
+        words.push(format!("-{short}"));
+    }
+    if let Some(long) = flag.get_long() {
+        words.push(format!("--{long}"));
+    }
+    let mut text = words.join(", ");
+    if flag.get_action().takes_values() {
+        let names: Vec<&str> = flag.get_value_names().unwrap_or_default().iter().map(|name| name.as_str()).collect();
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(&names.join(" "));
+    }
+    text
 }
 
 fn write_block(page: &mut Roff, block: &str) {
@@ -156,6 +215,20 @@ mod tests {
             section,
             ".PP\nAll of it: in one.\n.PP\n.RS 4\n.nf\ndemo \\-\\-all\ndemo \\-j\n.fi\n.RE\n.TP\n\\fBrtt_ns\\fR\nRound trip, nanoseconds.\n"
         );
+    }
+
+    #[test]
+    fn each_subcommand_is_told_with_its_own_flags() {
+        let adopt = Command::new("adopt")
+            .about("Attach")
+            .arg(clap::Arg::new("pod").long("pod").value_name("NAME").help("Which"));
+        let root = clap::Arg::new("root").long("root").global(true).help("Where");
+        let command = Command::new("demo").version("1.2.3").about("Shows").arg(root).subcommand(adopt);
+        let mut out = Vec::new();
+        generate(Generate::Man, command, "demo", &[], &mut out).unwrap();
+        let page = String::from_utf8(out).unwrap();
+        let section = page.split(".SH COMMANDS\n").nth(1).unwrap();
+        assert_eq!(section, ".SS \"demo adopt\"\nAttach.\n.TP\n\\fB\\-\\-pod NAME\\fR\nWhich\n");
     }
 
     #[test]

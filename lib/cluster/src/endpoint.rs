@@ -39,6 +39,12 @@ pub struct EndpointRecord {
     /// ID of the sandbox container, as the runtime gave it to the plugin.
     #[serde(default)]
     pub container_id: String,
+    /// Name of the CNI network that it was attached to; empty where nobody knows.
+    #[serde(default)]
+    pub network: String,
+    /// The interface in the pod that the attachment is about, as `CNI_IFNAME` had it; empty where nobody knows.
+    #[serde(default)]
+    pub ifname: String,
     /// Path of the pod's network namespace.
     #[serde(default)]
     pub netns: String,
@@ -51,6 +57,9 @@ pub struct EndpointRecord {
     /// How verdicts are used: `observe`, `audit` or `enforce`.
     #[serde(default)]
     pub mode: String,
+    /// Who said so: `cni` for the plugin's ADD; of an adopted pod `cri`, `cached-result`, `ipam`, `interface` or `netns`.
+    #[serde(default)]
+    pub source: String,
     /// Fields that this version does not know.
     #[serde(flatten)]
     pub more: BTreeMap<String, serde_json::Value>,
@@ -115,7 +124,7 @@ pub fn read_endpoints(folder: &Path) -> (Vec<EndpointRecord>, Vec<Warning>) {
     (records, warnings.into_vec(&place))
 }
 
-fn read_record(path: &Path) -> Result<Option<EndpointRecord>, String> {
+pub(crate) fn read_record(path: &Path) -> Result<Option<EndpointRecord>, String> {
     let file = match open(path) {
         Ok(file) => file,
         // Removed since the folder was listed.
@@ -151,7 +160,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     const RECORD: &str = r#"{"kind":"Endpoint","namespace":"shop","pod_name":"web","pod_uid":"u1","container_id":"c1",
-        "netns":"/run/netns/x","interfaces":[{"name":"eth0","ifindex":3,"host_ifindex":12,"host_name":"eni1","mtu":9001}],
+        "network":"aws-cni","ifname":"eth0","source":"cni","netns":"/run/netns/x","interfaces":[{"name":"eth0","ifindex":3,"host_ifindex":12,"host_name":"eni1","mtu":9001}],
         "addresses":["10.0.0.1","fd00::1"],"mode":"observe","generation":4}"#;
 
     #[test]

@@ -1,10 +1,10 @@
 //! Kubernetes objects and the endpoints of this node: where chainkit reads them from, and what an address is called.
 //!
 //! Input is not trusted: a bad object or file is named and left out, and never stops the others. It never talks to an
-//! API server and never writes.
+//! API server, and writes nothing but endpoint records.
 //!
 //! Start at [`Objects::read`] for what `kubectl get -o json` prints, at [`read_endpoints`] for what the CNI plugin
-//! leaves on the node, and at [`Names`] for what both are for.
+//! leaves on the node (and at [`EndpointStore`] for how it does), and at [`Names`] for what both are for.
 
 #![forbid(unsafe_code)]
 
@@ -13,10 +13,12 @@ mod item;
 mod names;
 mod objects;
 mod pod;
+mod store;
 mod warning;
 
 pub use endpoint::{ENDPOINTS_FOLDER, EndpointInterface, EndpointRecord, MAX_RECORD_BYTES, read_endpoints};
 pub use names::{Names, ServiceName};
 pub use objects::{MAX_INPUT_BYTES, Objects, ReadError};
 pub use pod::{Pod, Workload};
+pub use store::EndpointStore;
 pub use warning::Warning;

@@ -75,15 +75,19 @@ impl Names {
 
     fn add_record(&mut self, record: &EndpointRecord) {
         let key = (record.namespace.clone(), record.pod_name.clone());
+        // A runtime may name no pod; such records have nothing in common.
+        let is_named = !record.pod_name.is_empty();
         // A pod of a StatefulSet comes back under its old name: the UID tells whether the object is of this one.
         let object = self
             .by_name
             .get(&key)
+            .filter(|_| is_named)
             .filter(|pod| pod.uid == record.pod_uid || pod.uid.is_empty() || record.pod_uid.is_empty());
         let pod = Arc::new(Pod {
             namespace: record.namespace.clone(),
             name: record.pod_name.clone(),
             uid: record.pod_uid.clone(),
+            container_id: record.container_id.clone(),
             addresses: record.addresses.iter().map(IpAddr::to_canonical).collect(),
             ..object.map(|object| Pod::clone(object)).unwrap_or_default()
         });
@@ -93,7 +97,9 @@ impl Names {
         for interface in record.interfaces.iter().filter(|interface| interface.host_ifindex != 0) {
             self.by_host_interface.insert(interface.host_ifindex, Arc::clone(&pod));
         }
-        self.by_name.insert(key, pod);
+        if is_named {
+            self.by_name.insert(key, pod);
+        }
     }
 
     /// The pod that has an address of its own.
@@ -228,6 +234,20 @@ mod tests {
         };
         let names = Names::new(&objects, &[record]);
         assert!(names.pod(&ip("10.0.0.9")).unwrap().labels.is_empty());
+    }
+
+    #[test]
+    fn records_without_a_pod_are_told_apart_by_their_containers() {
+        let record = |container_id: &str, address: &str| EndpointRecord {
+            container_id: container_id.into(),
+            addresses: vec![ip(address)],
+            ..Default::default()
+        };
+        let names = Names::new(&Objects::default(), &[record("c1", "10.0.0.1"), record("c2", "10.0.0.2")]);
+        let pod = |address: &str| names.pod(&ip(address)).unwrap();
+        assert_eq!((pod("10.0.0.1").container_id.as_str(), pod("10.0.0.1").name.as_str()), ("c1", ""));
+        assert_eq!((pod("10.0.0.2").container_id.as_str(), pod("10.0.0.2").name.as_str()), ("c2", ""));
+        assert!(names.pod_named("", "").is_none());
     }
 
     #[test]

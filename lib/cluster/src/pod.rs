@@ -21,6 +21,8 @@ pub struct Pod {
     pub labels: BTreeMap<String, String>,
     /// What it belongs to, as Hubble names it: the Deployment of a ReplicaSet, the CronJob of a Job.
     pub workloads: Vec<Workload>,
+    /// ID of its sandbox container; empty where no endpoint record tells.
+    pub container_id: String,
     /// Its addresses; none where it shares those of its node, and none once it has finished.
     pub addresses: Vec<IpAddr>,
     /// The node it runs on, where that is known.
@@ -63,6 +65,7 @@ impl Pod {
             name: pod.metadata.name.unwrap_or_default(),
             uid: pod.metadata.uid.unwrap_or_default(),
             labels: pod.metadata.labels.unwrap_or_default(),
+            container_id: String::new(),
             addresses,
             node: spec.node_name,
             created: pod.metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),

@@ -14,7 +14,7 @@ use crate::drop_reason::DropReason;
 use crate::enums::{FlowType, IpVersion, LostEventSource, ObservationPoint, TrafficDirection, Verdict, event_type};
 use crate::extra::{ConnectionExtra, Extensions, Extra, FlagNames};
 use crate::layer4::{Icmp, Layer4, Ports, Tcp, TcpFlags};
-use crate::model::{Ethernet, EventType, Flow, Interface, Ip, LostEvents, Record};
+use crate::model::{Endpoint, Ethernet, EventType, Flow, Interface, Ip, LostEvents, Record};
 use crate::resolve::Resolver;
 use crate::summary::summary;
 use crate::text::{Lenient, Mac};
@@ -127,7 +127,12 @@ impl Decoder {
                 destination: Some(Lenient::Known(Mac(event.destination_mac))),
             });
         }
-        flow.extensions = Some(Extensions::Ours(Box::new(self.extra(event))));
+        let extra = Extra {
+            source_container_id: container(flow.source.as_ref()),
+            destination_container_id: container(flow.destination.as_ref()),
+            ..self.extra(event)
+        };
+        flow.extensions = Some(Extensions::Ours(Box::new(extra)));
         self.record(flow)
     }
 
@@ -167,6 +172,8 @@ impl Decoder {
         flow.time = Some(Time(entry.last_seen));
         flow.extensions = Some(Extensions::Ours(Box::new(Extra {
             event: "connection".into(),
+            source_container_id: container(flow.source.as_ref()),
+            destination_container_id: container(flow.destination.as_ref()),
             connection: Some(ConnectionExtra {
                 opened: opened_name(conn.opened).into(),
                 state: state_name(conn.state).into(),
@@ -280,8 +287,13 @@ impl Decoder {
             fragment: event.fragment != 0,
             generation: event.generation,
             rule: event.rule,
+            ..Extra::default()
         }
     }
+}
+
+fn container(end: Option<&Arc<Endpoint>>) -> Option<Arc<str>> {
+    end.and_then(|end| end.container_id.clone())
 }
 
 /// An entry of a connection table.

@@ -1,6 +1,7 @@
 //! What Hubble has no field for: `extensions`, a `google.protobuf.Any` of which Hubble takes a `google.protobuf.Struct`.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::de::Deserializer;
 use serde::ser::{SerializeStruct, Serializer};
@@ -92,6 +93,12 @@ pub struct Extra {
     /// Why it was denied, could not be read, or ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Cow<'static, str>>,
+    /// ID of the sandbox container of the source, where this node knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_container_id: Option<Arc<str>>,
+    /// The same for the destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination_container_id: Option<Arc<str>>,
     /// Its connection, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<ConnectionExtra>,

@@ -208,6 +208,9 @@ pub struct Endpoint {
     /// What the pod belongs to.
     #[serde(default, deserialize_with = "wire::nullable", skip_serializing_if = "Vec::is_empty")]
     pub workloads: Vec<Workload>,
+    /// ID of the sandbox container, where this node knows it. Hubble has no such field: it is told in `extensions`.
+    #[serde(skip)]
+    pub container_id: Option<Arc<str>>,
 }
 
 /// What a pod belongs to.

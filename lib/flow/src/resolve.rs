@@ -147,8 +147,9 @@ fn endpoint(pod: &Pod, namespace_labels: Option<&BTreeMap<String, String>>) -> E
         .into_iter()
         .flatten()
         .map(|(key, value)| format!("k8s:io.cilium.k8s.namespace.labels.{key}={value}"));
-    let name = format!("k8s:io.kubernetes.pod.namespace={}", beginning(&pod.namespace, MAX_NAME_BYTES));
-    let mut labels: Vec<String> = own.chain(namespace).chain([name]).collect();
+    let name = beginning(&pod.namespace, MAX_NAME_BYTES);
+    let name = (!name.is_empty()).then(|| format!("k8s:io.kubernetes.pod.namespace={name}"));
+    let mut labels: Vec<String> = own.chain(namespace).chain(name).collect();
     labels.sort();
     trim(&mut labels);
     let short = |text: &str| beginning(text, MAX_NAME_BYTES).to_owned();
@@ -158,6 +159,7 @@ fn endpoint(pod: &Pod, namespace_labels: Option<&BTreeMap<String, String>>) -> E
         pod_name: short(&pod.name),
         labels,
         workloads: workloads.map(|load| Workload { name: short(&load.name), kind: short(&load.kind) }).collect(),
+        container_id: (!pod.container_id.is_empty()).then(|| Arc::from(beginning(&pod.container_id, MAX_NAME_BYTES))),
         ..Endpoint::default()
     }
 }

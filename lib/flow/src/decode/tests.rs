@@ -350,3 +350,21 @@ fn the_longest_line_stays_under_64_kib() {
     assert!((20_000..64 * 1024).contains(&line.len()), "{}", line.len());
     assert!(line.contains("chainkit:labels-left-out="));
 }
+
+#[test]
+fn a_container_without_a_pod_stands_in_extensions_and_in_no_name() {
+    let record = EndpointRecord {
+        container_id: "default-web".into(),
+        addresses: vec!["10.0.0.1".parse().unwrap()],
+        interfaces: vec![EndpointInterface { host_ifindex: 12, ..Default::default() }],
+        ..Default::default()
+    };
+    let resolver = Resolver::new(Arc::new(Names::new(&Objects::default(), &[record])), "n1", &[]);
+    let clock = WallClock::new(10_000_000_000, "2026-11-23T00:15:57Z".parse().unwrap());
+    let record = Decoder::new("n1", clock, resolver).event(&syn());
+    let line = serde_json::to_string(&record).unwrap();
+    assert!(line.contains(r#""source_container_id":"default-web""#), "{line}");
+    assert!(!line.contains("pod_name") && !line.contains("destination_container_id"), "{line}");
+    let read: Flow = serde_json::from_str::<Record>(&line).unwrap().flow.unwrap();
+    assert_eq!(extra(&read).source_container_id.as_deref(), Some("default-web"));
+}
