@@ -1,0 +1,152 @@
+//! `cni-chain release`: takes the datapath off pods, and with `--purge` off the node.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use anyhow::Context;
+use chainkit_bpf::{NodeLock, detach_endpoint, run_directory};
+use chainkit_cli::{Exit, Failure, Row, write_rows};
+use chainkit_cluster::EndpointRecord;
+use chainkit_node::Netns;
+use serde::Serialize;
+
+use crate::cli::{Asked, ReleaseArgs, Selection, failure};
+
+/// What was done with an endpoint.
+#[derive(Debug, Serialize)]
+struct Released {
+    kind: &'static str,
+    namespace: String,
+    pod_name: String,
+    container_id: String,
+    interfaces: Vec<String>,
+    /// `released`, `would-release` or `failed`.
+    result: &'static str,
+    reason: String,
+}
+
+impl Row for Released {
+    const HEADER: &'static [&'static str] = &["POD", "CONTAINER", "HOST SIDE", "RESULT", "REASON"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            if self.pod_name.is_empty() { "-".to_owned() } else { format!("{}/{}", self.namespace, self.pod_name) },
+            self.container_id.chars().take(12).collect(),
+            self.interfaces.join(","),
+            self.result.to_owned(),
+            self.reason.clone(),
+        ]
+    }
+}
+
+/// Releases what was selected.
+pub(crate) fn run(asked: &Asked, args: &ReleaseArgs) -> anyhow::Result<Exit> {
+    let node = &asked.node;
+    let (records, warnings) = node.store.all();
+    for warning in warnings {
+        asked.log.warning(warning);
+    }
+    let chosen = choose(&args.selection, records)?;
+    let lock = if args.dry_run { None } else { Some(node.lock().map_err(failure)?) };
+    let mut exit = None::<Exit>;
+    let mut rows = Vec::new();
+    for record in chosen {
+        let done = match &lock {
+            None => Ok(()),
+            Some(lock) => node.take_away(lock, &record),
+        };
+        let outcome = if done.is_ok() { Exit::Fine } else { Exit::Failed };
+        exit = Some(exit.map_or(outcome, |exit| exit.merge(outcome)));
+        rows.push(Released {
+            kind: "Released",
+            namespace: record.namespace,
+            pod_name: record.pod_name,
+            container_id: record.container_id,
+            interfaces: record.interfaces.into_iter().map(|one| one.host_name).collect(),
+            result: match (&lock, &done) {
+                (None, _) => "would-release",
+                (_, Ok(())) => "released",
+                (_, Err(_)) => "failed",
+            },
+            reason: done.err().map(|error| format!("{error:#}")).unwrap_or_default(),
+        });
+    }
+    write_rows(&mut io::stdout().lock(), args.output.format(), rows)?;
+    let exit = exit.unwrap_or(Exit::Fine);
+    if let Some(lock) = lock {
+        node.sweep(&lock)?;
+        if args.purge && exit == Exit::Fine {
+            purge(asked, &lock)?;
+        }
+    }
+    Ok(exit)
+}
+
+/// The records that were meant; each selector must find one.
+fn choose(selection: &Selection, records: Vec<EndpointRecord>) -> anyhow::Result<Vec<EndpointRecord>> {
+    if selection.all {
+        return Ok(records);
+    }
+    let of_pod = |record: &EndpointRecord, (namespace, name): &(String, String)| {
+        record.namespace == *namespace && record.pod_name == *name
+    };
+    let of_interface =
+        |record: &EndpointRecord, ifname: &String| record.interfaces.iter().any(|one| one.host_name == *ifname);
+    let missing =
+        |what: String| Failure::usage(format!("{what}: nothing is attached there")).remedy("see cni-chain endpoints");
+    for pod in &selection.pods {
+        if !records.iter().any(|record| of_pod(record, pod)) {
+            return Err(missing(format!("--pod {}/{}", pod.0, pod.1)).into());
+        }
+    }
+    for ifname in &selection.ifnames {
+        if !records.iter().any(|record| of_interface(record, ifname)) {
+            return Err(missing(format!("--ifname {ifname}")).into());
+        }
+    }
+    for path in &selection.netns {
+        if !records.iter().any(|record| in_netns(record, path)) {
+            return Err(missing(format!("--netns {}", path.display())).into());
+        }
+    }
+    Ok(records
+        .into_iter()
+        .filter(|record| {
+            selection.pods.iter().any(|pod| of_pod(record, pod))
+                || selection.ifnames.iter().any(|ifname| of_interface(record, ifname))
+                || selection.netns.iter().any(|path| in_netns(record, path))
+        })
+        .collect())
+}
+
+/// Whether a path leads to the namespace of a record, by whatever name.
+fn in_netns(record: &EndpointRecord, path: &Path) -> bool {
+    if Path::new(&record.netns) == path {
+        return true;
+    }
+    let inode = |path: &Path| Netns::open(path).map(|netns| netns.inode()).ok();
+    inode(path).is_some_and(|wanted| inode(Path::new(&record.netns)) == Some(wanted))
+}
+
+/// Takes the datapath off the node: every interface, its pins, our files.
+fn purge(asked: &Asked, lock: &NodeLock) -> anyhow::Result<()> {
+    let node = &asked.node;
+    if let Some(datapath) = node.datapath().map_err(failure)? {
+        for (_, endpoint) in datapath.endpoints().map_err(failure)? {
+            detach_endpoint(&datapath, &node.pins, lock, endpoint.ifindex).map_err(failure)?;
+        }
+    }
+    node.pins.remove().map_err(failure)?;
+    let run = run_directory(&asked.root.root);
+    for name in ["datapath.json", "swept"] {
+        match fs::remove_file(run.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", run.join(name).display()));
+            }
+            _ => {}
+        }
+    }
+    node.store.remove_folder();
+    Ok(())
+}
