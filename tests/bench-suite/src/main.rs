@@ -1,4 +1,4 @@
-//! What chainkit costs: a packet, a connection, an event, an endpoint.
+//! What chainkit costs: a packet, a connection, an event, an endpoint, a pod that starts.
 //!
 //! Each measure stands beside what it is to be compared with, taken in turn with it in the same run, since absolute times do
 //! not travel from one machine to the next. What this crate must never do: attach anything outside of network namespaces of
@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod chain;
 mod cost;
 mod datapath;
 mod events;
@@ -60,6 +61,8 @@ enum Work {
     },
     /// Time to load the object, and memory of the connection tables.
     Memory,
+    /// ADD and DEL beside another plugin, many at once, adopting, and swapping programs under load.
+    Chain,
     /// Have the kernel verify every program of these objects, and attach none.
     Load {
         /// An eBPF object with chainkit's programs.
@@ -91,11 +94,13 @@ fn work(cli: Cli) -> Result<()> {
         Some(Work::Traffic) => traffic::measure(&report, rounds(9)),
         Some(Work::Events { flowdump }) => events::measure(&report, flowdump.as_deref()),
         Some(Work::Memory) => memory::measure(&report, rounds(21)),
+        Some(Work::Chain) => chain::measure(&report, rounds(51)),
         Some(Work::Load { .. }) | None => {
             cost::measure(&report, rounds(201))?;
             traffic::measure(&report, rounds(9))?;
             events::measure(&report, std::env::var_os("CHAINKIT_FLOWDUMP").map(PathBuf::from).as_deref())?;
-            memory::measure(&report, rounds(21))
+            memory::measure(&report, rounds(21))?;
+            chain::measure(&report, rounds(51))
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::cni::Answer;
+
 /// Why a lab, or something in it, could not be made or did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -22,6 +24,17 @@ pub enum Error {
         command: String,
         /// What it wrote to stderr.
         said: String,
+    },
+    /// A CNI plugin ended with an error.
+    #[error("{0}")]
+    Plugin(Box<Answer>),
+    /// Something was asked for that cannot be done as it stands.
+    #[error("cannot {what}: {problem}")]
+    Invalid {
+        /// What was asked for, as in "cannot …".
+        what: String,
+        /// Why not, and what to do.
+        problem: String,
     },
     /// A pod of that name is already there.
     #[error("pod {namespace}/{name} is already in this lab")]
@@ -57,6 +70,10 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn invalid(what: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Invalid { what: what.into(), problem: problem.into() }
+    }
+
     /// For `map_err`: an I/O error with what was tried.
     pub(crate) fn io<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
         let what = what.into();

@@ -20,9 +20,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
+use crate::cni::Chain;
 use crate::objects::{self, RemotePod, ServiceSpec};
-use crate::pod::MTU;
+use crate::plugins;
 use crate::root::Root;
+use crate::wire::MTU;
 use crate::{Error, Netns, Pod, PodSpec};
 
 /// Name of the node in Kubernetes.
@@ -46,10 +48,16 @@ const POD_BASE: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 0);
 const POD_BASE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 1, 0, 0, 0, 0);
 /// Addresses of pods on the other node come after this one.
 const REMOTE_POD_BASE: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 0);
-/// What fits into 10.1.0.0/16 after [`POD_BASE`]; far more than the 250 or so that an EKS node runs.
-const MOST_PODS: u32 = 60_000;
+/// Far more than the 250 or so that an EKS node runs.
+const MOST_PODS: u32 = 16_000;
+/// Addresses of pods that the plugin `aws-cni` wires come after this one.
+pub(crate) const CHAINED_POD_BASE: Ipv4Addr = Ipv4Addr::new(10, 1, 64, 0);
+/// Their IPv6 addresses come after this one.
+pub(crate) const CHAINED_POD_BASE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 1, 0, 0, 1, 0);
+/// What fits into 10.1.0.0/16 after [`CHAINED_POD_BASE`].
+pub(crate) const MOST_CHAINED_PODS: u32 = 40_000;
 /// The secondary ENI's routing table: the VPC CNI takes the device number plus one.
-const ENI_TABLE: u32 = 2;
+pub(crate) const ENI_TABLE: u32 = 2;
 
 /// A node with pods, and the network around it. All of it vanishes when this is dropped.
 #[derive(Debug)]
@@ -114,10 +122,8 @@ impl Lab {
     /// # Errors
     /// When one of that name is there, the addresses are used up, or the wiring fails.
     pub fn pod_of(&self, spec: &PodSpec) -> Result<Pod, Error> {
+        self.is_free(spec)?;
         let mut pods = self.pods();
-        if pods.here.iter().any(|pod| pod.namespace == spec.namespace && pod.name == spec.name) {
-            return Err(Error::Duplicate { namespace: spec.namespace.clone(), name: spec.name.clone() });
-        }
         if pods.addresses >= MOST_PODS {
             return Err(Error::Full(MOST_PODS));
         }
@@ -129,7 +135,51 @@ impl Lab {
         Ok(pod)
     }
 
-    /// Takes a pod off the node: its interface, routes and rules go, its address is not used again.
+    /// Adds a pod that a chain attaches, whose first plugin gives it its address.
+    ///
+    /// # Errors
+    /// When one of that name is there, or the chain fails.
+    pub fn pod_through(&self, chain: &Chain, spec: &PodSpec) -> Result<Pod, Error> {
+        self.is_free(spec)?;
+        // Not under the lock, so that many can be added at one time.
+        let pod = Pod::attach(&self.node, spec, new_uid(), chain)?;
+        self.pods().here.push(pod.clone());
+        Ok(pod)
+    }
+
+    /// Has the chain detach a pod of [`Lab::pod_through`]. Its namespace goes with the last copy of `pod`, as with a runtime, which
+    /// removes it after that.
+    ///
+    /// # Errors
+    /// When the chain fails.
+    pub fn delete_pod_through(&self, chain: &Chain, pod: &Pod) -> Result<(), Error> {
+        chain.delete(&pod.attachment())?;
+        self.pods().here.retain(|other| other.uid != pod.uid);
+        Ok(())
+    }
+
+    /// Forgets a pod without touching anything, as when a node loses it: what is left of it is for others to find.
+    pub fn forget_pod(&self, pod: &Pod) {
+        self.pods().here.retain(|other| other.uid != pod.uid);
+    }
+
+    /// Does to the node's tree what a boot does: the bpffs is another and empty, `/run` is empty, `/var/lib` is as it was. What holds on
+    /// to the kernel otherwise (namespaces, what hangs on interfaces without a pin) is not touched.
+    ///
+    /// # Errors
+    /// When the bpffs cannot be mounted anew.
+    pub fn reboot(&self) -> Result<(), Error> {
+        self.root.boot()
+    }
+
+    fn is_free(&self, spec: &PodSpec) -> Result<(), Error> {
+        if self.pods().here.iter().any(|pod| pod.namespace == spec.namespace && pod.name == spec.name) {
+            return Err(Error::Duplicate { namespace: spec.namespace.clone(), name: spec.name.clone() });
+        }
+        Ok(())
+    }
+
+    /// Takes a pod of [`Lab::pod`] off the node: its interface, routes and rules go, its address is not used again.
     ///
     /// # Errors
     /// When it is not on the node any more.
@@ -175,6 +225,16 @@ impl Lab {
         let path = self.root().join("tmp/pods.json");
         fs::write(&path, format!("{:#}\n", self.objects())).map_err(Error::io(format!("write {}", path.display())))?;
         Ok(path)
+    }
+
+    /// The folder of CNI plugins, below [`Lab::root`]: Debian's where they are installed, the lab's own ([`PLUGIN_NAMES`](crate::cni::PLUGIN_NAMES)), and `cni-chain`
+    /// where it is built.
+    ///
+    /// # Errors
+    /// When `chainkit-lab` is not built, or the folder cannot be written.
+    pub fn plugin_folder(&self) -> Result<PathBuf, Error> {
+        let _one_at_a_time = self.pods();
+        plugins::install(&self.root().join("opt/cni/bin"))
     }
 
     fn pods(&self) -> MutexGuard<'_, Pods> {

@@ -1,7 +1,8 @@
 //! A Kubernetes node out of network namespaces, wired as the AWS VPC CNI wires one, for tests, benches and the demo.
 //!
 //! [`Lab::new`] makes a node, the network around it, and a tree to be handed to the programs as `--root`; [`Lab::pod`] adds pods;
-//! [`Netns::command`] and [`Netns::run`] work inside any of them; [`peer`] holds what makes real traffic.
+//! [`Netns::command`] and [`Netns::run`] work inside any of them; [`peer`] holds what makes real traffic. [`cni`] calls chains of plugins as
+//! libcni does, and has plugins of its own; [`runtime`] has real container runtimes on the node.
 //!
 //! What this crate must never do: leave anything behind, or touch the network namespace it is started in. So namespaces have
 //! no names (an open file in this process holds each of them, and they vanish with it, however it ends), long-running children die
@@ -15,20 +16,28 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cni;
 mod error;
 mod lab;
 mod netns;
+mod object;
 mod objects;
 pub mod peer;
+mod plugins;
 mod pod;
 mod process;
 mod root;
+pub mod runtime;
 mod skip;
+mod wire;
 
 pub use error::Error;
 pub use lab::{INTERNET, INTERNET6, Lab, NODE, NODE_NAME, NODE6, OTHER_NODE, OTHER_NODE_NAME};
 pub use netns::Netns;
+pub use object::another_version;
 pub use objects::ServiceSpec;
-pub use pod::{Pod, PodSpec, host_veth_name};
+pub use plugins::program;
+pub use pod::{Pod, PodSpec};
 pub use process::Running;
 pub use skip::{skip, skip_unless_root};
+pub use wire::host_veth_name;

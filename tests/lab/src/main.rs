@@ -8,11 +8,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use chainkit_lab::cni::Chain;
 use chainkit_lab::peer::{Server, dns, http, tcp, udp};
-use chainkit_lab::{Lab, NODE, PodSpec, ServiceSpec};
+use chainkit_lab::{Lab, NODE, PodSpec, ServiceSpec, cni};
 use clap::{Parser, Subcommand};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
+use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -40,6 +42,10 @@ enum Work {
         /// Give the pods IPv6 addresses, too.
         #[arg(long)]
         ipv6: bool,
+        /// Have the pods attached by a chain alone, called as container runtimes call plugins: the lab's primary, then cni-chain, which
+        /// has to be built.
+        #[arg(long)]
+        chain: bool,
     },
     /// Serve every path over HTTP; /status/NNN answers with that status.
     HttpServer {
@@ -131,6 +137,9 @@ enum Work {
 }
 
 fn main() -> ExitCode {
+    if cni::is_called() {
+        return cni::run_plugin(std::env::args_os().next().unwrap_or_default().as_ref());
+    }
     match work(Cli::parse().work) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -143,7 +152,7 @@ fn main() -> ExitCode {
 
 fn work(work: Work) -> Result<()> {
     match work {
-        Work::Up { pods, services, ipv6 } => up(&pods, services, ipv6),
+        Work::Up { pods, services, ipv6, chain } => up(&pods, services, ipv6, chain),
         Work::HttpServer { address, body } => keep(http::serve(address, &body)?),
         Work::HttpGet { address, path, host } => {
             let answer = http::get(address, &host, &path)?;
@@ -169,16 +178,22 @@ fn work(work: Work) -> Result<()> {
     }
 }
 
-fn up(pods: &[(String, String)], services: Vec<ServiceSpec>, ipv6: bool) -> Result<()> {
+fn up(pods: &[(String, String)], services: Vec<ServiceSpec>, ipv6: bool, chained: bool) -> Result<()> {
     let ended = until_told()?;
     let lab = Lab::new()?;
+    let chain = if chained { Some(chain(&lab, ipv6)?) } else { None };
     say(&format!("root {}", lab.root().display()))?;
     say(&format!("node {NODE} {}", lab.node().path().display()))?;
+    let mut attached = Vec::new();
     for (namespace, name) in pods {
         let spec = PodSpec::new(namespace, name);
-        let pod = lab.pod_of(&if ipv6 { spec.ipv6() } else { spec })?;
+        let pod = match &chain {
+            Some(chain) => lab.pod_through(chain, &spec)?,
+            None => lab.pod_of(&if ipv6 { spec.ipv6() } else { spec })?,
+        };
         let (ip4, host_ifname, netns) = (pod.ip4, &pod.host_ifname, pod.netns_path().display());
         say(&format!("pod {namespace}/{name} {ip4} {host_ifname} {netns}"))?;
+        attached.push(pod);
     }
     for spec in services {
         lab.service(spec);
@@ -186,7 +201,21 @@ fn up(pods: &[(String, String)], services: Vec<ServiceSpec>, ipv6: bool) -> Resu
     say(&format!("pods-file {}", lab.pods_file()?.display()))?;
     say("ready")?;
     wait(ended);
+    for pod in attached {
+        if let Some(chain) = &chain {
+            lab.delete_pod_through(chain, &pod)?;
+        }
+    }
     Ok(())
+}
+
+/// The VPC CNI's list of plugins with ours behind it.
+fn chain(lab: &Lab, ipv6: bool) -> Result<Chain> {
+    chainkit_lab::program("cni-chain")?;
+    let primary = json!({"type": "aws-cni", "vethPrefix": "eni", "mtu": "9001", "ipv6": ipv6});
+    let log = lab.root().join("var/log/cni-chain.log");
+    let chain = Chain::new(lab, "aws-cni", "0.4.0")?.without_check();
+    Ok(chain.plugin(primary).plugin(json!({"type": "cni-chain", "logFile": log})))
 }
 
 /// Says where the server listens, and lets it serve until told to end.

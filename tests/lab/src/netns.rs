@@ -3,12 +3,15 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
+use nix::libc::O_NONBLOCK;
 use nix::sched::{CloneFlags, setns, unshare};
+use serde_json::Value;
 
 use crate::Error;
 use crate::process::{Running, dying_with_parent};
@@ -24,8 +27,11 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// Makes an empty one with `lo` up.
-    pub(crate) fn new(name: impl Into<String>) -> Result<Self, Error> {
+    /// Makes an empty one with `lo` up, as a runtime does for a pod before it calls the plugins.
+    ///
+    /// # Errors
+    /// When the caller is not root.
+    pub fn new(name: impl Into<String>) -> Result<Self, Error> {
         let name = name.into();
         let made = thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET)?;
@@ -39,6 +45,41 @@ impl Netns {
         let netns = Self { name, file, path };
         netns.ip(["link set lo up"])?;
         Ok(netns)
+    }
+
+    /// Opens one that somebody else has made, such as a runtime; `name` is for messages.
+    ///
+    /// # Errors
+    /// When `path` is no network namespace, or not there.
+    pub fn open(path: &Path, name: impl Into<String>) -> Result<Self, Error> {
+        let what = || format!("open the network namespace {}", path.display());
+        // Should it be a pipe, opening it must not wait for a writer.
+        let file = File::options().read(true).custom_flags(O_NONBLOCK).open(path).map_err(Error::io(what()))?;
+        let name = name.into();
+        let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
+        let netns = Self { name, file, path };
+        netns.run(|| ()).map_err(|error| match error {
+            Error::Io { source, .. } => Error::Io { what: what(), source },
+            other => other,
+        })?;
+        Ok(netns)
+    }
+
+    /// That of the calling thread.
+    ///
+    /// # Errors
+    /// When `/proc` is not there.
+    pub fn current(name: impl Into<String>) -> Result<Self, Error> {
+        Self::open(Path::new("/proc/thread-self/ns/net"), name)
+    }
+
+    /// What tells it from all others that are alive: the inode number in `nsfs`, as in `net:[4026531840]`.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn inode(&self) -> Result<u64, Error> {
+        let facts = self.file.metadata();
+        facts.map(|facts| facts.ino()).map_err(Error::io(format!("look at the network namespace of {}", self.name)))
     }
 
     /// Whose it is: `node`, `world` or `namespace/name` of a pod.
@@ -112,6 +153,31 @@ impl Netns {
     /// As [`Netns::ip`].
     pub fn ip6<'a>(&self, commands: impl IntoIterator<Item = &'a str>) -> Result<(), Error> {
         self.ip_batch(&["-6", "-batch", "-"], commands)
+    }
+
+    /// What `ip -json link show` says of one interface; `which` is as in `dev eth0`.
+    pub(crate) fn link(&self, which: &str) -> Result<Value, Error> {
+        let links = self.show_links(&which.split(' ').collect::<Vec<_>>())?;
+        links
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::invalid(format!("find {which} of {}", self.name), "it is not there"))
+    }
+
+    /// What `ip -json link show` says of all interfaces.
+    pub(crate) fn links(&self) -> Result<Vec<Value>, Error> {
+        self.show_links(&[])
+    }
+
+    fn show_links(&self, which: &[&str]) -> Result<Vec<Value>, Error> {
+        let what = || format!("list the interfaces of {}", self.name);
+        let mut command = self.command("ip");
+        command.args(["-json", "link", "show"]).args(which);
+        let output = command.output().map_err(Error::io(what()))?;
+        if !output.status.success() {
+            return Err(Error::invalid(what(), String::from_utf8_lossy(&output.stderr).trim()));
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| Error::invalid(what(), error.to_string()))
     }
 
     fn ip_batch<'a>(&self, options: &[&str], commands: impl IntoIterator<Item = &'a str>) -> Result<(), Error> {

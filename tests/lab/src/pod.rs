@@ -1,37 +1,17 @@
-//! Pods: what they are called, and how the VPC CNI wires one to the node.
+//! Pods: what they are called, and what a test may do in one.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use serde_json::Value;
 use sha1::{Digest, Sha1};
 
+use crate::cni::{Attachment, Chain};
+use crate::wire::{Wiring, host_veth_name};
 use crate::{Error, Netns, Running};
-
-/// Where every pod sends everything: the VPC CNI's gateway that nobody has, answered for by a permanent neighbour entry.
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
-/// The same for IPv6.
-const GATEWAY6: &str = "fe80::1";
-/// The VPC CNI's default MTU (`AWS_VPC_ENI_MTU`), in bytes.
-pub(crate) const MTU: u32 = 9001;
-/// The VPC CNI's rule priorities (`toContainerRulePriority` and `fromPodRulePriority` of amazon-vpc-cni-k8s).
-const TO_POD_PRIORITY: u32 = 512;
-const FROM_POD_PRIORITY: u32 = 1536;
-
-/// The name that the VPC CNI gives the host end of a pod's veth: `eni` and the first 11 hexadecimal digits of the SHA-1
-/// of `namespace.name`.
-///
-/// ```
-/// assert_eq!(chainkit_lab::host_veth_name("default", "nginx").len(), 14);
-/// ```
-#[must_use]
-pub fn host_veth_name(namespace: &str, name: &str) -> String {
-    let digest = Sha1::digest(format!("{namespace}.{name}"));
-    let hexadecimal: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("eni{}", hexadecimal.get(..11).unwrap_or(&hexadecimal))
-}
 
 /// What a pod is to be.
 #[derive(Clone, Debug)]
@@ -96,6 +76,8 @@ pub struct Pod {
     pub name: String,
     /// Its UID, which no other pod of any lab of this process has.
     pub uid: String,
+    /// Id of its sandbox, as a runtime gives one: 64 hexadecimal digits.
+    pub container_id: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Kind and name of what owns it.
@@ -126,78 +108,66 @@ impl Pod {
         table: u32,
     ) -> Result<Self, Error> {
         let netns = Netns::new(format!("{}/{}", spec.namespace, spec.name))?;
-        let host_ifname = host_veth_name(&spec.namespace, &spec.name);
-        let (host_mac, mac) = macs(ip4);
-        // Duplicate address detection would hold up the pod's IPv6 for seconds, for a link that has two ends.
-        for setting in ["accept_dad", "accept_ra"] {
-            netns.sysctl(&format!("ipv6/conf/all/{setting}"), "0")?;
-            netns.sysctl(&format!("ipv6/conf/default/{setting}"), "0")?;
-        }
-        let mut commands = vec![
-            format!(
-                "link add {host_ifname} mtu {MTU} address {} type veth peer name eth0 mtu {MTU} address {} netns {}",
-                colons(host_mac),
-                colons(mac),
-                netns.path().display()
-            ),
-            format!("link set {host_ifname} up"),
-            format!("route add {ip4}/32 dev {host_ifname} scope link"),
-            format!("rule add to {ip4}/32 table main priority {TO_POD_PRIORITY}"),
-            format!("rule add from {ip4}/32 table {table} priority {FROM_POD_PRIORITY}"),
-        ];
-        if let Some(ip6) = ip6 {
-            commands.push(format!("route add {ip6}/128 dev {host_ifname}"));
-        }
-        node.ip(commands.iter().map(String::as_str))?;
-        if let Some(ip6) = ip6 {
-            let rule = format!("rule add to {ip6}/128 table main priority {TO_POD_PRIORITY}");
-            node.ip6([rule.as_str()])?;
-        }
-        let mut commands = vec![
-            format!("address add {ip4}/32 dev eth0"),
-            "link set eth0 up".to_owned(),
-            format!("route add {GATEWAY} dev eth0 scope link"),
-            format!("route add default via {GATEWAY} dev eth0"),
-            format!("neighbour add {GATEWAY} lladdr {} dev eth0 nud permanent", colons(host_mac)),
-        ];
-        if let Some(ip6) = ip6 {
-            commands.push(format!("address add {ip6}/128 dev eth0 nodad"));
-            commands.push(format!("route add {GATEWAY6} dev eth0"));
-            commands.push(format!("route add ::/0 via {GATEWAY6} dev eth0"));
-            commands.push(format!("neighbour add {GATEWAY6} lladdr {} dev eth0 nud permanent", colons(host_mac)));
-        }
-        netns.ip(commands.iter().map(String::as_str))?;
-        let host_ifindex = node.ifindex(&host_ifname)?;
-        Ok(Self {
+        let wiring = Wiring::of(host_veth_name(&spec.namespace, &spec.name), ip4, ip6, table);
+        wiring.lay(node, &netns)?;
+        let ends = Ends {
+            host_ifindex: node.ifindex(&wiring.host_ifname)?,
+            host_mac: wiring.host_mac(),
+            mac: wiring.mac(),
+            host_ifname: wiring.host_ifname,
+        };
+        let container_id = container_id(&uid);
+        Ok(Self::made(spec, uid, container_id, (ip4, ip6), ends, netns))
+    }
+
+    /// Makes the namespace and has a chain attach it.
+    pub(crate) fn attach(node: &Netns, spec: &PodSpec, uid: String, chain: &Chain) -> Result<Self, Error> {
+        let netns = Netns::new(format!("{}/{}", spec.namespace, spec.name))?;
+        let container_id = container_id(&uid);
+        let attachment = Attachment::new(&container_id, netns.path()).of_pod(&spec.namespace, &spec.name, &uid);
+        let result = chain.add(&attachment)?;
+        let addresses = result_addresses(&result);
+        let ip4 = addresses.iter().find_map(|address| if let IpAddr::V4(ip4) = address { Some(*ip4) } else { None });
+        let ip6 = addresses.iter().find_map(|address| if let IpAddr::V6(ip6) = address { Some(*ip6) } else { None });
+        let ip4 = ip4.ok_or_else(|| Error::invalid("use the result of a chain, which has no IPv4 address", result))?;
+        let ends = Ends::find(node, &netns)?;
+        Ok(Self::made(spec, uid, container_id, (ip4, ip6), ends, netns))
+    }
+
+    fn made(
+        spec: &PodSpec,
+        uid: String,
+        container_id: String,
+        (ip4, ip6): (Ipv4Addr, Option<Ipv6Addr>),
+        ends: Ends,
+        netns: Netns,
+    ) -> Self {
+        Self {
             namespace: spec.namespace.clone(),
             name: spec.name.clone(),
             uid,
+            container_id,
             labels: spec.labels.clone(),
             owner: spec.owner.clone(),
             ip4,
             ip6,
-            host_ifname,
-            host_ifindex,
-            host_mac,
-            mac,
+            host_ifname: ends.host_ifname,
+            host_ifindex: ends.host_ifindex,
+            host_mac: ends.host_mac,
+            mac: ends.mac,
             netns: Arc::new(netns),
-        })
+        }
+    }
+
+    /// How a runtime names it to plugins.
+    #[must_use]
+    pub fn attachment(&self) -> Attachment {
+        Attachment::new(&self.container_id, self.netns_path()).of_pod(&self.namespace, &self.name, &self.uid)
     }
 
     /// Undoes what [`Pod::wire`] did to the node, as the CNI's DEL does; the interface goes first.
     pub(crate) fn unwire(&self, node: &Netns) -> Result<(), Error> {
-        let (ip4, host_ifname) = (self.ip4, &self.host_ifname);
-        let commands = [
-            format!("link delete {host_ifname}"),
-            format!("rule delete to {ip4}/32 priority {TO_POD_PRIORITY}"),
-            format!("rule delete from {ip4}/32 priority {FROM_POD_PRIORITY}"),
-        ];
-        node.ip(commands.iter().map(String::as_str))?;
-        if let Some(ip6) = self.ip6 {
-            let rule = format!("rule delete to {ip6}/128 priority {TO_POD_PRIORITY}");
-            node.ip6([rule.as_str()])?;
-        }
-        Ok(())
+        Wiring::of(self.host_ifname.clone(), self.ip4, self.ip6, 0).take_up(node)
     }
 
     /// Its network namespace.
@@ -239,23 +209,51 @@ impl Pod {
     }
 }
 
-/// Locally administered addresses of the two ends of the veth of the pod with this address: host end, pod's end.
-fn macs(ip4: Ipv4Addr) -> ([u8; 6], [u8; 6]) {
-    let [a, b, c, d] = ip4.octets();
-    ([0x06, 0x00, a, b, c, d], [0x06, 0x01, a, b, c, d])
+/// The two ends of a pod's veth.
+struct Ends {
+    host_ifname: String,
+    host_ifindex: u32,
+    host_mac: [u8; 6],
+    mac: [u8; 6],
 }
 
-fn colons(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::host_veth_name;
-
-    #[test]
-    fn the_host_veth_is_named_as_the_vpc_cni_names_it() {
-        // printf %s shop.cart | sha1sum
-        assert_eq!(host_veth_name("shop", "cart"), "enie45f23531db");
+impl Ends {
+    /// Asks the kernel, since results of plugins differ in what they say.
+    fn find(node: &Netns, pod: &Netns) -> Result<Self, Error> {
+        let inside = pod.link("dev eth0")?;
+        let number = |link: &Value, key: &str| link.get(key).and_then(Value::as_u64).unwrap_or(0);
+        let peer = number(&inside, "link_index");
+        let of_peer = |link: &Value| number(link, "ifindex") == peer;
+        let outside = node.links()?.into_iter().find(of_peer).ok_or_else(|| {
+            Error::invalid(format!("find the host end of {}", pod.name()), format!("the node has no interface {peer}"))
+        })?;
+        let name = outside.get("ifname").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let host_ifindex = u32::try_from(peer).unwrap_or(0);
+        Ok(Self { host_ifname: name, host_ifindex, host_mac: mac(&outside), mac: mac(&inside) })
     }
+}
+
+/// The MAC address of a link as `ip -json link` shows it.
+fn mac(link: &Value) -> [u8; 6] {
+    let text = link.get("address").and_then(Value::as_str).unwrap_or_default();
+    let mut bytes = [0; 6];
+    for (byte, digits) in bytes.iter_mut().zip(text.split(':')) {
+        *byte = u8::from_str_radix(digits, 16).unwrap_or(0);
+    }
+    bytes
+}
+
+/// The addresses of a result, in order, of any version from 0.3.0 on.
+fn result_addresses(result: &str) -> Vec<IpAddr> {
+    let result: Value = serde_json::from_str(result).unwrap_or_default();
+    let ips = result.get("ips").and_then(Value::as_array).cloned().unwrap_or_default();
+    let address = |ip: &Value| ip.get("address")?.as_str()?.split('/').next()?.parse().ok();
+    ips.iter().filter_map(address).collect()
+}
+
+/// One that no other pod of any lab has.
+fn container_id(uid: &str) -> String {
+    let digest = Sha1::digest(format!("{}/{uid}", std::process::id()));
+    let hexadecimal: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{hexadecimal}{hexadecimal}").chars().take(64).collect()
 }

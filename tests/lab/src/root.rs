@@ -51,11 +51,29 @@ impl Root {
                 .create(&folder)
                 .map_err(Error::io(format!("make the folder {}", folder.display())))?;
         }
+        // As on every distribution.
+        symlink("../run", self.path.join("var/run")).map_err(Error::io("link var/run to run"))?;
         // What the kernel shows is the same for every node of the machine.
         for (link, target) in [("proc", "/proc"), ("sys/class", "/sys/class"), ("sys/kernel", "/sys/kernel")] {
             let link = self.path.join(link);
             symlink(target, &link).map_err(Error::io(format!("link {} to {target}", link.display())))?;
         }
+        self.mount_bpffs()
+    }
+
+    /// Another bpffs, and an empty `run`, as after a boot.
+    pub(crate) fn boot(&self) -> Result<(), Error> {
+        let bpffs = self.path.join("sys/fs/bpf");
+        umount2(&bpffs, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
+            .map_err(Error::io(format!("unmount {}", bpffs.display())))?;
+        let run = self.path.join("run");
+        fs::remove_dir_all(&run)
+            .and_then(|()| DirBuilder::new().mode(0o700).create(&run))
+            .map_err(Error::io(format!("empty {}", run.display())))?;
+        self.mount_bpffs()
+    }
+
+    fn mount_bpffs(&self) -> Result<(), Error> {
         let bpffs = self.path.join("sys/fs/bpf");
         mount(Some("bpffs"), &bpffs, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
             .map_err(Error::io(format!("mount a bpffs at {} (this needs root)", bpffs.display())))

@@ -13,18 +13,25 @@
     reason = "a failure of the test's own means is a failure of the test"
 )]
 
+mod adopt;
+mod adopt_cri;
 mod attach;
 mod dump;
 mod dump_counts;
 mod dump_ends;
 mod dump_filters;
 mod exact;
+mod existing;
 mod expiry;
 mod first_light;
 mod flood;
 mod gso;
+mod host_ends;
 mod ipv6;
+mod lasting;
 mod observers;
+mod operate;
 mod pins;
 mod rival;
 mod stage;
+mod upgrade;

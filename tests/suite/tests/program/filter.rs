@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use chainkit_abi::{
-    Event, FILTER_PORTS, FILTER_PREFIXES, ObserverFilter, PortMatch, PrefixMatch,
+    Event, FILTER_PORTS, FILTER_PREFIXES, ObserverFilter, PortMatch, PrefixMatch, SLOTS,
     filter_bit::{ENDPOINTS, PER_PACKET, PORTS, PREFIXES, PROTOCOLS, VERDICTS},
     flag, kind, mode, protocol_bit,
     side::{ANY, DESTINATION, SOURCE},
@@ -179,8 +179,10 @@ fn each_criterion_alone_lets_through_what_it_says() {
     let protocols = |bits| ObserverFilter { flags: PROTOCOLS, protocols: bits, ..ObserverFilter::default() };
     // For each of four peers: five packets of the pod, one reply, four that are denied; two frames that are not IP.
     assert_eq!(stage.try_filter(ObserverFilter::default()), 42);
-    assert_eq!(stage.try_filter(endpoints(&[1])), 42);
-    assert_eq!(stage.try_filter(endpoints(&[0, 2, 65, 4095])), 0);
+    let slot = stage.node.slot;
+    let others = [slot + 1, slot + 64, slot + 65, SLOTS - 1 - slot];
+    assert_eq!(stage.try_filter(endpoints(&[slot])), 42);
+    assert_eq!(stage.try_filter(endpoints(&others)), 0);
     assert_eq!(stage.try_filter(verdicts(1 << verdict::FORWARDED)), 4 * 6 + 1);
     assert_eq!(stage.try_filter(verdicts(1 << verdict::DROPPED)), 4 * 4 + 1);
     assert_eq!(stage.try_filter(verdicts(1 << verdict::AUDIT)), 0);
@@ -219,14 +221,15 @@ fn criteria_together_must_all_hold() {
         flags: ENDPOINTS | VERDICTS | PROTOCOLS | PREFIXES | PORTS,
         verdicts: 1 << verdict::DROPPED,
         protocols: protocol_bit::IPV4 | protocol_bit::UDP | protocol_bit::TCP,
-        endpoints: endpoints(&[1]).endpoints,
+        endpoints: endpoints(&[stage.node.slot]).endpoints,
         prefixes: prefixes(&[prefix(PEER4, 32, SOURCE)]).prefixes,
         ports: ports(&[(53, SOURCE)]).ports,
         ..ObserverFilter::default()
     };
     // The one datagram from port 53 that was no reply, and the frame to the pod that is not IP.
     assert_eq!(stage.try_filter(all), 2);
-    assert_eq!(stage.try_filter(ObserverFilter { endpoints: endpoints(&[2]).endpoints, ..all }), 0);
+    let other = endpoints(&[stage.node.slot + 1]).endpoints;
+    assert_eq!(stage.try_filter(ObserverFilter { endpoints: other, ..all }), 0);
     assert_eq!(stage.try_filter(ObserverFilter { verdicts: 1 << verdict::FORWARDED, ..all }), 1 + 1, "the reply");
     assert_eq!(stage.try_filter(ObserverFilter { protocols: protocol_bit::IPV6, ..all }), 1);
     assert_eq!(stage.try_filter(ObserverFilter { protocols: protocol_bit::TCP, ..all }), 1);

@@ -20,6 +20,7 @@
     reason = "a failure of the test's own means is a failure of the test"
 )]
 
+mod enter;
 mod extension;
 mod filter;
 mod fragment;
@@ -38,4 +39,5 @@ mod segments;
 mod step;
 mod tcp;
 mod timeout;
+mod totals;
 mod transport;

@@ -335,22 +335,26 @@ fn an_interface_without_endpoint_is_counted_and_passes() {
 }
 
 #[test]
-fn an_endpoint_whose_first_slot_was_taken_is_found_by_interface() {
+fn an_endpoint_whose_first_place_was_taken_is_found_by_interface() {
     if chainkit_lab::skip_unless_root() {
         return;
     }
     let mut node = Node::new(observing());
     let lock = NodeLock::take(node.root()).unwrap();
-    // Moves loopback out of slot 1, into which an interface of the same remainder goes.
+    // Moves loopback out of place 1, into which an interface of the same remainder goes.
     node.datapath.remove_endpoint(&lock, IFINDEX).unwrap();
     let other = node.datapath.add_endpoint(&lock, chainkit_abi::SLOTS + IFINDEX, Settings::default()).unwrap();
     node.slot = node.datapath.add_endpoint(&lock, IFINDEX, Settings::default()).unwrap();
-    assert_eq!(other, IFINDEX);
     assert_ne!(node.slot, other);
     let ends = node.ends(6);
     node.run(FROM_POD, &ends.outgoing(UDP, &udp(1, 2, 0)));
     assert_eq!(node.connection(ends, UDP, 1, 2).map(|conn| (conn.opened, conn.tx_packets)), Some((opened::BY_POD, 1)));
     assert!(node.datapath.connections(other).unwrap().is_empty());
+    let all = [IFINDEX, chainkit_abi::SLOTS + IFINDEX].map(|ifindex| node.datapath.endpoint(ifindex).unwrap().unwrap());
+    assert_eq!(
+        all.map(|(slot, endpoint)| (slot, endpoint.ifindex)),
+        [(node.slot, IFINDEX), (other, chainkit_abi::SLOTS + IFINDEX)]
+    );
     node.datapath.remove_endpoint(&lock, IFINDEX).unwrap();
     node.counted();
     node.run(FROM_POD, &ends.outgoing(UDP, &udp(1, 2, 0)));

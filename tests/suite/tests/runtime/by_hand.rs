@@ -1,0 +1,148 @@
+//! Calls that a runtime makes on a bad day: repeated, late, torn, or for a pod that this plugin has never met.
+
+use std::fs;
+
+use chainkit_lab::PodSpec;
+use chainkit_lab::cni::{Attachment, Verb};
+
+use crate::node::{assert_nothing_left, assert_pod_attached, aws_by, datapath, log, records};
+use crate::stage::on_node_by_each_kit;
+
+#[test]
+fn a_repeated_add_answers_the_same_and_changes_nothing() {
+    on_node_by_each_kit(|lab, kit| {
+        let chain = aws_by(lab, "1.0.0", kit);
+        let pod = lab.pod_through(&chain, &PodSpec::new("shop", "web")).unwrap();
+        let (endpoints, recorded) = (datapath(lab).endpoints().unwrap(), records(lab));
+        let hung =
+            || chainkit_bpf::Direction::BOTH.map(|direction| chainkit_bpf::hung(pod.host_ifindex, direction).unwrap());
+        let programs = hung();
+        let result = chain.result(&pod.attachment()).unwrap();
+        for _ in 0..3 {
+            let answer = chain.call(1, Verb::Add, &pod.attachment(), Some(&result)).unwrap().succeed().unwrap();
+            assert_eq!(answer.stdout.trim(), result);
+        }
+        assert_eq!((datapath(lab).endpoints().unwrap(), records(lab)), (endpoints, recorded));
+        assert_eq!(hung(), programs);
+        lab.delete_pod_through(&chain, &pod).unwrap();
+        assert_nothing_left(lab);
+    });
+}
+
+#[test]
+fn adds_and_dels_in_quick_turn_do_not_trip_over_each_other() {
+    on_node_by_each_kit(|lab, kit| {
+        let chain = aws_by(lab, "1.0.0", kit);
+        let pod = lab.pod_through(&chain, &PodSpec::new("shop", "web")).unwrap();
+        let result = chain.result(&pod.attachment()).unwrap();
+        // The kernel takes a program off a moment after the last pin of its link went; an ADD may come before that.
+        for _ in 0..50 {
+            for verb in [Verb::Del, Verb::Add] {
+                chain.call(1, verb, &pod.attachment(), Some(&result)).unwrap().succeed().unwrap();
+            }
+            assert_pod_attached(lab, &pod);
+        }
+        lab.delete_pod_through(&chain, &pod).unwrap();
+        assert_nothing_left(lab);
+    });
+}
+
+#[test]
+fn del_succeeds_whatever_is_missing() {
+    on_node_by_each_kit(|lab, kit| {
+        let chain = aws_by(lab, "1.0.0", kit);
+        let pod = lab.pod_through(&chain, &PodSpec::new("shop", "web")).unwrap();
+        let known = pod.attachment();
+        let strange = Attachment::new("nobody-knows", "/run/netns/gone");
+        let result = chain.result(&known).unwrap();
+        // Of a container that was never there, before anything else.
+        for attachment in [&strange, &strange.clone().without_netns()] {
+            for previous in [None, Some(result.as_str())] {
+                let answer = chain.call(1, Verb::Del, attachment, previous).unwrap().succeed().unwrap();
+                assert_eq!(answer.stdout, "");
+            }
+        }
+        assert_pod_attached(lab, &pod);
+        // What no runtime should send, and some have.
+        let call = chain.call(1, Verb::Del, &strange, Some(&result)).unwrap();
+        for stdin in [
+            "",
+            "{",
+            "null",
+            "[]",
+            r#"{"cniVersion":"9.9.9"}"#,
+            r#"{"cniVersion":"1.0.0","name":"aws-cni","unknown":1}"#,
+        ] {
+            let answer = call.clone().stdin(stdin).succeed().unwrap();
+            assert_eq!(answer.stdout, "", "{stdin}");
+        }
+        for variable in ["CNI_NETNS", "CNI_PATH", "CNI_ARGS", "CNI_IFNAME", "CNI_CONTAINERID"] {
+            call.clone().without_env(variable).succeed().unwrap();
+        }
+        assert_pod_attached(lab, &pod);
+
+        // The kubelet repeats it, without a namespace after the first.
+        lab.delete_pod_through(&chain, &pod).unwrap();
+        for _ in 0..5 {
+            chain.delete(&known.clone().without_netns()).unwrap();
+        }
+        assert_nothing_left(lab);
+    });
+}
+
+#[test]
+fn del_finds_what_hangs_there_when_its_record_is_torn_or_gone() {
+    on_node_by_each_kit(|lab, kit| {
+        let chain = aws_by(lab, "0.4.0", kit);
+        for tear in [
+            |path: &std::path::Path| fs::write(path, "{\"kind\":").unwrap(),
+            |path: &std::path::Path| fs::remove_file(path).unwrap(),
+        ] {
+            let pod = lab.pod_through(&chain, &PodSpec::new("shop", "web")).unwrap();
+            let folder = lab.root().join("run/chainkit/endpoints");
+            for entry in fs::read_dir(&folder).unwrap() {
+                tear(&entry.unwrap().path());
+            }
+            lab.delete_pod_through(&chain, &pod).unwrap();
+            let left = datapath(lab).endpoints().unwrap();
+            assert!(left.is_empty(), "{left:?}; {}", log(lab));
+            for direction in chainkit_bpf::Direction::BOTH {
+                crate::stage::eventually("a program stays", || {
+                    crate::node::ours_on(&datapath(lab), pod.host_ifindex, direction) == 0
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn an_add_that_comes_again_after_the_primary_has_wired_anew_follows_the_new_veth() {
+    on_node_by_each_kit(|lab, kit| {
+        let chain = aws_by(lab, "0.4.0", kit);
+        let pod = lab.pod_through(&chain, &PodSpec::new("shop", "web")).unwrap();
+        // The whole chain again, as after a failure further down: aws-cni makes the veth anew.
+        chain.add(&pod.attachment()).unwrap();
+        let ifindex = lab.node().ifindex(&pod.host_ifname).unwrap();
+        assert_ne!(ifindex, pod.host_ifindex);
+        crate::node::assert_attached(lab, &pod.container_id, &["eth0"]);
+        assert_eq!(datapath(lab).endpoints().unwrap().len(), 1);
+        lab.delete_pod_through(&chain, &pod).unwrap();
+        assert_nothing_left(lab);
+    });
+}
+
+#[test]
+fn a_pod_of_the_same_name_comes_before_the_old_one_is_deleted() {
+    on_node_by_each_kit(|lab, kit| {
+        let chain = aws_by(lab, "0.4.0", kit);
+        let old = lab.pod_through(&chain, &PodSpec::new("shop", "web")).unwrap();
+        lab.forget_pod(&old);
+        let new = lab.pod_through(&chain, &PodSpec::new("shop", "web")).unwrap();
+        assert_eq!(old.host_ifname, new.host_ifname);
+        chain.delete(&old.attachment()).unwrap();
+        assert_pod_attached(lab, &new);
+        assert_eq!(records(lab).len(), 1);
+        lab.delete_pod_through(&chain, &new).unwrap();
+        assert_nothing_left(lab);
+    });
+}
