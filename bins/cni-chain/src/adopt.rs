@@ -113,6 +113,9 @@ pub(crate) fn run(asked: &Asked, args: &AdoptArgs) -> anyhow::Result<Exit> {
              --ifname and --netns take one that nobody names",
         );
     }
+    for row in rows.iter().filter(|row| row.result == "failed") {
+        asked.log.error(format!("{}: {}", row.interfaces.join(","), row.reason), None);
+    }
     write_rows(&mut io::stdout().lock(), args.output.format(), rows)?;
     Ok(outcomes.into_iter().reduce(Exit::merge).unwrap_or(Exit::Fine))
 }

@@ -57,6 +57,10 @@ pub(crate) fn run(asked: &Asked, args: &ReleaseArgs) -> anyhow::Result<Exit> {
             Some(lock) => node.take_away(lock, &record),
         };
         let outcome = if done.is_ok() { Exit::Fine } else { Exit::Failed };
+        if let Err(error) = &done {
+            let names: Vec<&str> = record.interfaces.iter().map(|one| one.host_name.as_str()).collect();
+            asked.log.error(format!("{}: {error:#}", names.join(",")), None);
+        }
         exit = Some(exit.map_or(outcome, |exit| exit.merge(outcome)));
         rows.push(Released {
             kind: "Released",

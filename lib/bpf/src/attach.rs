@@ -6,6 +6,8 @@
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -212,7 +214,7 @@ pub(crate) fn attach_beside(datapath: &Datapath, ifindex: u32, direction: Direct
     }
     let fd = datapath.program(Program::of(direction))?;
     match kit {
-        Kit::Tcx => match sys::attach_tcx(fd, ifindex, direction) {
+        Kit::Tcx => match attach_tcx_after_old(fd, ifindex, direction) {
             Ok(link) => Ok(Attachment { ifindex, direction, how: How::Link(link) }),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                 Err(Error::Unsupported("this kernel has no tcx (it came with Linux 6.6); use clsact".to_owned()))
@@ -232,6 +234,21 @@ pub(crate) fn attach_beside(datapath: &Datapath, ifindex: u32, direction: Direct
                 None => Error::System { action: action(), source: error },
             })?;
             Ok(Attachment { ifindex, direction, how: How::Filter(handle) })
+        }
+    }
+}
+
+/// Attaches by tcx. A link of the same program whose last holder has just let go of it is in the way until the kernel has taken
+/// it off, which takes a moment.
+fn attach_tcx_after_old(program: BorrowedFd<'_>, ifindex: u32, direction: Direction) -> io::Result<OwnedFd> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let since = Instant::now();
+    loop {
+        match sys::attach_tcx(program, ifindex, direction) {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) && since.elapsed() < PATIENCE => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            other => return other,
         }
     }
 }
