@@ -162,24 +162,24 @@ fn lives(asked: &Asked, ifindexes: &[u32]) -> anyhow::Result<Vec<Live>> {
     for interface in present.iter().filter(|one| wanted.contains(&one.index) && !covered.contains(&one.index)) {
         let path = netns_of_interface(&asked.root.root, interface.index)?;
         let netns = path.as_deref().and_then(|path| Netns::open(path).ok());
+        let ends =
+            netns.as_ref().and_then(|netns| survey(netns).ok()).map(|found| recorded(&found)).unwrap_or_default();
+        let end = ends.into_iter().find(|end| end.host_ifindex == interface.index);
         let record = EndpointRecord {
             kind: "Endpoint".to_owned(),
             netns: path.map(|path| path.display().to_string()).unwrap_or_default(),
+            ifname: end.as_ref().map(|end| end.name.clone()).unwrap_or_default(),
             mode: Mode::Observe.name().to_owned(),
             source: "interface".to_owned(),
-            interfaces: vec![EndpointInterface {
+            interfaces: vec![end.unwrap_or_else(|| EndpointInterface {
                 host_ifindex: interface.index,
                 host_name: interface.name.clone(),
                 ..EndpointInterface::default()
-            }],
+            })],
             ..EndpointRecord::default()
         };
         let mut found = of_record(record, netns);
-        if let Some(netns) = &found.netns {
-            let all = recorded(&survey(netns)?);
-            found.record.interfaces = all.into_iter().filter(|one| one.host_ifindex == interface.index).collect();
-            found = of_record(found.record, Some(Netns::open(netns.path())?));
-        }
+        found.record.addresses = found.addresses.iter().map(|one| one.address).collect();
         lives.push(found);
     }
     Ok(lives)
@@ -187,8 +187,7 @@ fn lives(asked: &Asked, ifindexes: &[u32]) -> anyhow::Result<Vec<Live>> {
 
 /// With a namespace that cannot be looked into, connections are met as they come.
 fn of_record(record: EndpointRecord, netns: Option<Netns>) -> Live {
-    let looked = netns.map(|netns| (survey(&netns), Arc::new(netns)));
-    match looked {
+    match netns.map(|netns| (survey(&netns), Arc::new(netns))) {
         Some((Ok(found), netns)) => live(record, &netns, &found),
         _ => Live { record, netns: None, addresses: Vec::new() },
     }
