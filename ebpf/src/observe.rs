@@ -128,6 +128,22 @@ pub fn prepare_closed<F: Family>(cell: u32, slot: u32, key: &F::Key, conn: &Conn
     event.verdict = conn.verdict;
 }
 
+/// Keeps what a connection has counted in a [`cell`], where nobody is to be told of its end.
+#[inline(always)]
+pub fn keep_counters(cell: u32, conn: &Conn) {
+    let Some(event) = scratch(cell) else { return };
+    event.tx_packets = conn.tx_packets;
+    event.tx_bytes = conn.tx_bytes;
+    event.rx_packets = conn.rx_packets;
+    event.rx_bytes = conn.rx_bytes;
+}
+
+/// What [`keep_counters`] or [`prepare_closed`] has put there.
+#[inline(always)]
+pub fn kept_counters(cell: u32) -> Option<&'static Event> {
+    scratch(cell).map(|event| &*event)
+}
+
 /// Tells the end that [`prepare_closed`] put together.
 #[inline(always)]
 pub fn tell_closed(cell: u32, why: u8) {

@@ -24,6 +24,8 @@ pub struct Pending {
     pub generation: u32,
     /// Where the endpoint is in `ENDPOINTS`.
     pub endpoint: u32,
+    /// Which of this CPU's cells this is: kept here, since the stack is short.
+    pub cell: u32,
     /// Now, in jiffies.
     pub now: u64,
 }

@@ -45,6 +45,7 @@ pub extern "C" fn chainkit_enter6(cell: u32) -> u32 {
 #[inline(always)]
 fn enter_pending<F: Family>(cell: u32) -> bool {
     let Some(pending) = pending_in(cell) else { return false };
+    pending.cell = cell;
     let slot = pending.slot & (SLOTS - 1);
     let Some(tables) = TABLES.get_ptr_mut(slot) else { return false };
     // SAFETY: array elements stay.
@@ -75,7 +76,7 @@ fn enter_pending<F: Family>(cell: u32) -> bool {
         }
         let idle = now.wrapping_sub(victim.last_seen);
         if idle > victim.timeout as u64 {
-            take_out::<F>(cell, slot, next, close::EXPIRED);
+            take_out::<F>(pending.cell, slot, next, close::EXPIRED);
             place = next;
             break;
         }
@@ -90,7 +91,7 @@ fn enter_pending<F: Family>(cell: u32) -> bool {
     }
     if place == u32::MAX {
         place = worst_place;
-        if take_out::<F>(cell, slot, place, close::EVICTED) {
+        if take_out::<F>(pending.cell, slot, place, close::EVICTED) {
             count::add(Counter::Evicted, 1);
             // SAFETY: a word of an array element.
             unsafe { atomic::add(&raw mut (*tables).evicted, 1) };
@@ -160,31 +161,16 @@ fn take_out_at<F: Family>(cell: u32, slot: u32, place: u32, why: u8) -> bool {
     if conn.place != place {
         return false;
     }
-    let Some(tables) = TABLES.get_ptr_mut(slot) else { return false };
-    // SAFETY: a word of an array element.
-    unsafe { atomic::add(&raw mut (*tables).ending, 1) };
-    let (tx_packets, tx_bytes) = (conn.tx_packets, conn.tx_bytes);
-    let (rx_packets, rx_bytes) = (conn.rx_packets, conn.rx_bytes);
+    begin_end(slot);
     let was_closed = conn.state == state::CLOSED;
     let silent = conn.closed != 0 || conn.state == state::FRAGMENT || !observe::anyone();
-    if !silent {
+    if silent {
+        observe::keep_counters(cell, conn);
+    } else {
         observe::prepare_closed::<F>(cell, slot, key, conn);
     }
     let taken = F::remove(slot, key);
-    // SAFETY: words of an array element.
-    unsafe {
-        if taken {
-            if tx_packets != 0 {
-                atomic::add(&raw mut (*tables).tx_packets, tx_packets);
-                atomic::add(&raw mut (*tables).tx_bytes, tx_bytes);
-            }
-            if rx_packets != 0 {
-                atomic::add(&raw mut (*tables).rx_packets, rx_packets);
-                atomic::add(&raw mut (*tables).rx_bytes, rx_bytes);
-            }
-        }
-        atomic::add(&raw mut (*tables).ended, 1);
-    }
+    end(cell, slot, taken);
     if !taken {
         return false;
     }
@@ -195,6 +181,36 @@ fn take_out_at<F: Family>(cell: u32, slot: u32, place: u32, why: u8) -> bool {
         observe::tell_closed(cell, if why == close::EXPIRED && was_closed { close::FIN } else { why });
     }
     true
+}
+
+/// An entry of a slot is about to be taken out.
+#[inline(always)]
+fn begin_end(slot: u32) {
+    if let Some(tables) = TABLES.get_ptr_mut(slot) {
+        // SAFETY: a word of an array element.
+        unsafe { atomic::add(&raw mut (*tables).ending, 1) };
+    }
+}
+
+/// It was, or another has done it; what it had counted lies in a [`cell`], since the stack is short.
+#[inline(always)]
+fn end(cell: u32, slot: u32, taken: bool) {
+    let Some(tables) = TABLES.get_ptr_mut(slot) else { return };
+    if taken && let Some(counters) = observe::kept_counters(cell) {
+        // SAFETY: words of an array element.
+        unsafe {
+            if counters.tx_packets != 0 {
+                atomic::add(&raw mut (*tables).tx_packets, counters.tx_packets);
+                atomic::add(&raw mut (*tables).tx_bytes, counters.tx_bytes);
+            }
+            if counters.rx_packets != 0 {
+                atomic::add(&raw mut (*tables).rx_packets, counters.rx_packets);
+                atomic::add(&raw mut (*tables).rx_bytes, counters.rx_bytes);
+            }
+        }
+    }
+    // SAFETY: a word of an array element.
+    unsafe { atomic::add(&raw mut (*tables).ended, 1) };
 }
 
 /// A new entry's timeout, in jiffies.
