@@ -3,16 +3,22 @@
 //! Input is not trusted: a bad object or file is named and left out, and never stops the others. It never talks to an
 //! API server, and writes nothing but endpoint records.
 //!
-//! Start at [`Objects::read`] for what `kubectl get -o json` prints, at [`read_endpoints`] for what the CNI plugin
-//! leaves on the node (and at [`EndpointStore`] for how it does), and at [`Names`] for what both are for.
+//! Two views of the same objects are kept apart. [`model::Cluster`] is a cluster as policy sees it, with the place of each
+//! object and field: start at [`model::Cluster::read`], or at [`Reader`] for texts at hand. [`Names`] is what addresses
+//! are called: start at [`Objects::read`] for what `kubectl get -o json` prints, at [`read_endpoints`] for what the CNI
+//! plugin leaves on the node, and at [`EndpointStore`] for how it does. [`selector`] is what a label selector means, for
+//! everybody.
 
 #![forbid(unsafe_code)]
 
 mod endpoint;
 mod item;
+pub mod model;
 mod names;
 mod objects;
 mod pod;
+mod read;
+pub mod selector;
 mod store;
 mod warning;
 
@@ -20,5 +26,6 @@ pub use endpoint::{ENDPOINTS_FOLDER, EndpointInterface, EndpointRecord, MAX_RECO
 pub use names::{Names, ServiceName};
 pub use objects::{MAX_INPUT_BYTES, Objects, ReadError};
 pub use pod::{Pod, Workload};
+pub use read::{InputError, MAX_FOLDER_DEPTH, MAX_PROBLEMS, Reader};
 pub use store::EndpointStore;
 pub use warning::Warning;

@@ -1,0 +1,355 @@
+//! A cluster as policy sees it: what runs where, under which labels, and what is said about its traffic.
+//!
+//! Everything is kept as the objects say it; nothing is decided here. Positions are kept with what a verdict or a
+//! finding may have to point at.
+
+mod cluster_policy;
+mod lines;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+
+pub(crate) use cluster_policy::RawSpec;
+pub use cluster_policy::{
+    Action, ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterPort, ClusterRule, ClusterSubject, PodSelector, Tier,
+};
+pub use lines::Lines;
+
+/// Labels of an object.
+pub type Labels = BTreeMap<String, String>;
+
+/// The label that the API server gives each namespace: its name.
+pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// Objects of a cluster, from any number of sources.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    /// Namespaces, by name. Those that objects stand in and that were not given are among them, with the one label
+    /// that each namespace has ([`NAMESPACE_NAME_LABEL`]).
+    pub namespaces: Vec<Namespace>,
+    /// Nodes, by name.
+    pub nodes: Vec<Node>,
+    /// Pods and pod templates, by namespace, kind and name.
+    pub workloads: Vec<Workload>,
+    /// Services, by namespace and name.
+    pub services: Vec<Service>,
+    /// Endpoint slices, by namespace and name.
+    pub endpoint_slices: Vec<EndpointSlice>,
+    /// Network policies (`networking.k8s.io/v1`), by namespace and name. Their namespace is always filled in.
+    pub network_policies: Vec<Located<NetworkPolicy>>,
+    /// Cluster-wide policies, by kind and name.
+    pub cluster_policies: Vec<Located<ClusterPolicy>>,
+    /// Objects of kinds that mean nothing here, counted by kind (`apps/v1 Deployment` is known, `v1 Secret` is not).
+    pub unknown: BTreeMap<String, usize>,
+    /// What could not be used, in the order it was met.
+    pub problems: Vec<Problem>,
+    /// How many more problems there were than are kept.
+    pub more_problems: usize,
+}
+
+/// Where an object stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// The file as it was named; `-` is standard input. Empty for what was made up, such as a namespace that was not given.
+    pub file: Arc<str>,
+    /// The document of the file, from 1.
+    pub document: usize,
+    /// The line of the file at which the object begins, from 1.
+    pub line: usize,
+}
+
+impl Origin {
+    /// Of what no input gave.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { file: "".into(), document: 0, line: 0 }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.file.is_empty() {
+            return out.write_str("not given");
+        }
+        write!(out, "{}:{}", self.file, self.line)
+    }
+}
+
+/// An object with its place, and the lines of its fields.
+#[derive(Clone, Debug)]
+pub struct Located<T> {
+    /// The object.
+    pub value: T,
+    /// Where it stands.
+    pub origin: Origin,
+    /// The line of each of its fields.
+    pub lines: Lines,
+}
+
+impl<T> Located<T> {
+    /// The line of a field such as `spec.ingress[0].from[1]`; of the nearest field around it where it was not given.
+    #[must_use]
+    pub fn line(&self, path: &str) -> usize {
+        self.lines.line(path).unwrap_or(self.origin.line)
+    }
+}
+
+/// A namespace.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    /// Its name.
+    pub name: String,
+    /// Its labels, [`NAMESPACE_NAME_LABEL`] included.
+    pub labels: Labels,
+    /// Where it stands; [`Origin::none`] where it was not given.
+    pub origin: Origin,
+}
+
+/// A node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its internal and external addresses; an IPv4-mapped one is an IPv4 address.
+    pub addresses: Vec<IpAddr>,
+    /// Its pod ranges (`spec.podCIDRs`), as they are written.
+    pub pod_cidrs: Vec<String>,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// A pod, or the template of pods that are yet to come.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its own name.
+    pub name: String,
+    /// Its own kind: `Pod`, or that of the object whose template it is.
+    pub kind: String,
+    /// The outermost owner that can be told; none for one that nobody owns. Pods of one owner are one workload to
+    /// the reader, and each still has labels of its own.
+    pub owner: Option<Owner>,
+    /// Labels of the pod.
+    pub labels: Labels,
+    /// Addresses of the pod; none for a template, and for a pod that has none yet or has ended. A pod on the host's
+    /// network bears its node's.
+    pub addresses: Vec<IpAddr>,
+    /// Ports with a name.
+    pub ports: Vec<NamedPort>,
+    /// Whether it is on its node's network, and so no subject of policy.
+    pub host_network: bool,
+    /// The node it runs on.
+    pub node: Option<String>,
+    /// Its service account; `default` where none is named.
+    pub service_account: String,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// What owns a pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    /// Its kind. An owner that tells none counts as `Pod`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Workload {
+    /// Kind and name under which it is shown: its owner's, or its own.
+    #[must_use]
+    pub fn shown_as(&self) -> (&str, &str) {
+        self.owner.as_ref().map_or((&self.kind, &self.name), |owner| (&owner.kind, &owner.name))
+    }
+
+    /// `namespace/name[Kind]`, as [`Self::shown_as`] has it.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let (kind, name) = self.shown_as();
+        format!("{}/{name}[{kind}]", self.namespace)
+    }
+}
+
+/// A transport protocol that policy can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP
+    Tcp,
+    /// UDP
+    Udp,
+    /// SCTP
+    Sctp,
+}
+
+impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+
+    /// As Kubernetes writes it; `None` for another text. No text is TCP, which the caller knows.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| protocol.name() == name)
+    }
+
+    /// As Kubernetes writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        }
+    }
+
+    /// The IP protocol number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Sctp => 132,
+        }
+    }
+}
+
+/// A port of a container that has a name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamedPort {
+    /// The name.
+    pub name: String,
+    /// The port's number.
+    pub number: u16,
+    /// The protocol that the name stands for it in.
+    pub protocol: Protocol,
+}
+
+/// A service.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its cluster addresses; none for a headless one.
+    pub cluster_ips: Vec<IpAddr>,
+    /// Its external addresses.
+    pub external_ips: Vec<IpAddr>,
+    /// Addresses its load balancers have been given.
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// The labels its pods must bear; without any it selects none, its endpoints are given by hand.
+    pub selector: Labels,
+    /// `spec.type`, such as `ClusterIP` (which it is where nothing is said) or `ExternalName`.
+    pub type_: String,
+    /// Its ports.
+    pub ports: Vec<ServicePort>,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// A port of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Its name; empty where it has none.
+    pub name: String,
+    /// The service's port.
+    pub port: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The port of the pods.
+    pub target: TargetPort,
+    /// The port on the nodes, where it has one.
+    pub node_port: Option<u16>,
+}
+
+/// The port of a pod that a service sends to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetPort {
+    /// A number.
+    Number(u16),
+    /// The name of a port of the pod.
+    Name(String),
+}
+
+/// Some endpoints of a service.
+#[derive(Clone, Debug)]
+pub struct EndpointSlice {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The service it belongs to, of the same namespace (label `kubernetes.io/service-name`).
+    pub service: Option<String>,
+    /// Its endpoints.
+    pub endpoints: Vec<ServiceEndpoint>,
+    /// Its ports. One without a number stands for every port.
+    pub ports: Vec<EndpointPort>,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// An endpoint of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceEndpoint {
+    /// Its addresses, all of which are one endpoint's.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it takes connections (`conditions.ready`; not said is yes).
+    pub ready: bool,
+    /// Its node.
+    pub node: Option<String>,
+    /// The pod behind it, as namespace and name.
+    pub pod: Option<(String, String)>,
+}
+
+/// A port of an endpoint slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointPort {
+    /// Its name, that of the service's port; empty where it has none.
+    pub name: String,
+    /// Its number; none is every port.
+    pub number: Option<u16>,
+    /// Its protocol.
+    pub protocol: Protocol,
+}
+
+/// Something in the input that could not be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file; `-` is standard input.
+    pub file: Arc<str>,
+    /// The document of the file, from 1; 0 where it is the file as a whole.
+    pub document: usize,
+    /// The line of the file, from 1; 0 where none can be told.
+    pub line: usize,
+    /// The object, as `Kind/namespace/name`, as far as it could be told.
+    pub object: String,
+    /// The field that is wrong, as a path; empty where it is the whole.
+    pub field: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.file)?;
+        if self.line > 0 {
+            write!(out, ":{}", self.line)?;
+        }
+        if self.document > 0 {
+            write!(out, ": document {}", self.document)?;
+        }
+        if !self.object.is_empty() {
+            write!(out, ": {}", self.object)?;
+        }
+        if !self.field.is_empty() {
+            write!(out, ": {}", self.field)?;
+        }
+        write!(out, ": {}", self.reason)
+    }
+}

@@ -1,0 +1,131 @@
+//! The lines of an object's fields.
+
+/// The line at which each field of an object stands, found by its path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lines {
+    line: usize,
+    fields: Vec<(String, Lines)>,
+    items: Vec<Lines>,
+}
+
+impl Lines {
+    /// A value at `line`, from 1, that nothing is known to be inside of.
+    #[must_use]
+    pub const fn at(line: usize) -> Self {
+        Self { line, fields: Vec::new(), items: Vec::new() }
+    }
+
+    /// Adds a field of a mapping; its line is that of its key.
+    pub fn push_field(&mut self, name: impl Into<String>, lines: Self) {
+        self.fields.push((name.into(), lines));
+    }
+
+    /// Adds an item of a sequence.
+    pub fn push_item(&mut self, lines: Self) {
+        self.items.push(lines);
+    }
+
+    /// The line of `spec.ingress[0].from[1]`, or of the nearest value around it that was given. A name with a dot in it
+    /// is written in brackets: `metadata.labels[app.kubernetes.io/name]`. `None` where no line is known at all.
+    #[must_use]
+    pub fn line(&self, path: &str) -> Option<usize> {
+        let (_, line) = self.walk(path);
+        (line > 0).then_some(line)
+    }
+
+    /// Whether the field was given.
+    #[must_use]
+    pub fn contains(&self, path: &str) -> bool {
+        self.walk(path).0.is_some()
+    }
+
+    /// Names of the fields that were given inside the mapping at `path`.
+    pub fn fields(&self, path: &str) -> impl Iterator<Item = &str> {
+        let found = self.walk(path).0;
+        found.into_iter().flat_map(|lines| lines.fields.iter().map(|(name, _)| name.as_str()))
+    }
+
+    /// The value at `path`, if it was given, and the last line known on the way there.
+    fn walk(&self, path: &str) -> (Option<&Self>, usize) {
+        let mut here = self;
+        let mut line = self.line;
+        for step in steps(path) {
+            let field = here.fields.iter().find(|(name, _)| name == step).map(|(_, lines)| lines);
+            let Some(next) = field.or_else(|| here.items.get(step.parse::<usize>().ok()?)) else {
+                return (None, line);
+            };
+            here = next;
+            line = if here.line > 0 { here.line } else { line };
+        }
+        (Some(here), line)
+    }
+}
+
+/// `a.b[0][x.y]` as `a`, `b`, `0`, `x.y`.
+fn steps(path: &str) -> impl Iterator<Item = &str> {
+    let mut rest = path;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start_matches('.');
+        if rest.is_empty() {
+            return None;
+        }
+        let (step, after) = match rest.strip_prefix('[') {
+            Some(inside) => inside.split_once(']').unwrap_or((inside, "")),
+            None => rest.split_at(rest.find(['.', '[']).unwrap_or(rest.len())),
+        };
+        rest = after;
+        Some(step)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Lines {
+        let mut from = Lines::at(9);
+        from.push_item(Lines::at(10));
+        from.push_item(Lines::at(14));
+        let mut rule = Lines::at(9);
+        rule.push_field("from", from);
+        let mut ingress = Lines::at(8);
+        ingress.push_item(rule);
+        let mut labels = Lines::at(4);
+        labels.push_field("app.kubernetes.io/name", Lines::at(5));
+        let mut policy = Lines::at(1);
+        policy.push_field("labels", labels);
+        policy.push_field("ingress", ingress);
+        policy
+    }
+
+    #[test]
+    fn a_field_is_found_by_its_path() {
+        assert_eq!(policy().line("ingress"), Some(8));
+        assert_eq!(policy().line("ingress[0].from[1]"), Some(14));
+        assert_eq!(policy().line("labels[app.kubernetes.io/name]"), Some(5));
+        assert_eq!(policy().line(""), Some(1));
+    }
+
+    #[test]
+    fn a_field_that_was_not_given_has_the_line_of_what_is_around_it() {
+        assert_eq!(policy().line("ingress[0].from[2].ipBlock"), Some(9));
+        assert_eq!(policy().line("ingress[0].ports"), Some(9));
+        assert_eq!(policy().line("egress[0].to"), Some(1));
+        assert!(!policy().contains("egress") && policy().contains("ingress[0].from"));
+        assert_eq!(Lines::default().line("spec"), None);
+    }
+
+    #[test]
+    fn fields_of_a_mapping_are_told() {
+        assert_eq!(policy().fields("").collect::<Vec<_>>(), ["labels", "ingress"]);
+        assert_eq!(policy().fields("ingress[0]").collect::<Vec<_>>(), ["from"]);
+        assert_eq!(policy().fields("egress").count(), 0);
+    }
+
+    #[test]
+    fn a_path_that_is_none_is_no_harm() {
+        for path in ["[", "]", "..", "ingress[", "ingress[x]", "ingress[99999999999999999999]", "ingress]0["] {
+            assert!(policy().line(path).is_some(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Kinds of objects that mean something here, and an object's head.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use serde::Deserialize;
+
+use crate::model::ClusterPolicyKind;
+
+/// A kind that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Kind {
+    Pod,
+    Namespace,
+    Node,
+    Service,
+    EndpointSlice,
+    NetworkPolicy,
+    Template(Template),
+    ClusterPolicy(ClusterPolicyKind),
+}
+
+/// A kind that has a pod template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Template {
+    ReplicationController,
+    Deployment,
+    ReplicaSet,
+    StatefulSet,
+    DaemonSet,
+    Job,
+    CronJob,
+}
+
+impl Template {
+    /// As Kubernetes writes it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::ReplicationController => "ReplicationController",
+            Self::Deployment => "Deployment",
+            Self::ReplicaSet => "ReplicaSet",
+            Self::StatefulSet => "StatefulSet",
+            Self::DaemonSet => "DaemonSet",
+            Self::Job => "Job",
+            Self::CronJob => "CronJob",
+        }
+    }
+}
+
+impl Kind {
+    /// The kind of that name in that version of its group. Without a version the name alone decides.
+    pub(super) fn of(api_version: Option<&str>, kind: &str) -> Option<Self> {
+        let in_versions = |versions: &[&str]| api_version.is_none_or(|version| versions.contains(&version));
+        let (found, versions): (Self, &[&str]) = match kind {
+            "Pod" => (Self::Pod, &["v1"]),
+            "Namespace" => (Self::Namespace, &["v1"]),
+            "Node" => (Self::Node, &["v1"]),
+            "Service" => (Self::Service, &["v1"]),
+            "EndpointSlice" => (Self::EndpointSlice, &["discovery.k8s.io/v1"]),
+            "NetworkPolicy" => (Self::NetworkPolicy, &["networking.k8s.io/v1"]),
+            "ReplicationController" => (Self::Template(Template::ReplicationController), &["v1"]),
+            "Deployment" => (Self::Template(Template::Deployment), &["apps/v1"]),
+            "ReplicaSet" => (Self::Template(Template::ReplicaSet), &["apps/v1"]),
+            "StatefulSet" => (Self::Template(Template::StatefulSet), &["apps/v1"]),
+            "DaemonSet" => (Self::Template(Template::DaemonSet), &["apps/v1"]),
+            "Job" => (Self::Template(Template::Job), &["batch/v1"]),
+            "CronJob" => (Self::Template(Template::CronJob), &["batch/v1"]),
+            "AdminNetworkPolicy" => {
+                (Self::ClusterPolicy(ClusterPolicyKind::Admin), &["policy.networking.k8s.io/v1alpha1"])
+            }
+            "BaselineAdminNetworkPolicy" => {
+                (Self::ClusterPolicy(ClusterPolicyKind::BaselineAdmin), &["policy.networking.k8s.io/v1alpha1"])
+            }
+            // v1beta1 says the same as v1alpha2.
+            "ClusterNetworkPolicy" => (
+                Self::ClusterPolicy(ClusterPolicyKind::Cluster),
+                &["policy.networking.k8s.io/v1alpha2", "policy.networking.k8s.io/v1beta1"],
+            ),
+            _ => return None,
+        };
+        in_versions(versions).then_some(found)
+    }
+
+    /// Whether its objects stand in a namespace.
+    pub(super) const fn is_namespaced(self) -> bool {
+        !matches!(self, Self::Namespace | Self::Node | Self::ClusterPolicy(_))
+    }
+}
+
+/// What is read of an object before its kind is known. What is no text is told later, where the object is typed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "a Kubernetes object")]
+pub(super) struct Head {
+    pub(super) api_version: Option<serde_json::Value>,
+    pub(super) kind: Option<serde_json::Value>,
+    pub(super) metadata: Option<HeadMetadata>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "metadata")]
+pub(super) struct HeadMetadata {
+    pub(super) namespace: Option<serde_json::Value>,
+    pub(super) name: Option<serde_json::Value>,
+    pub(super) generate_name: Option<serde_json::Value>,
+}
+
+/// The owner to be shown: the controller, or the first.
+pub(super) fn owner(references: Option<&Vec<OwnerReference>>) -> Option<(String, String)> {
+    let references = references?;
+    let controller = references.iter().find(|owner| owner.controller == Some(true));
+    let owner = controller.or_else(|| references.first())?;
+    // A static pod is owned by its node, which says nothing about it.
+    if owner.kind == "Node" || owner.name.is_empty() {
+        return None;
+    }
+    let kind = if owner.kind.is_empty() { "Pod" } else { owner.kind.as_str() };
+    Some((kind.to_owned(), owner.name.clone()))
+}

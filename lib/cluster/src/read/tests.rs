@@ -1,0 +1,504 @@
+//! What is read of a text, and what is told of it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{Action, ClusterPort, NAMESPACE_NAME_LABEL, NamedPort, Protocol, TargetPort, Workload};
+use crate::selector;
+
+fn read(text: &str) -> Cluster {
+    let mut reader = Reader::default();
+    reader.text("in.yaml", text);
+    reader.finish()
+}
+
+fn told(cluster: &Cluster) -> Vec<String> {
+    cluster.problems.iter().map(ToString::to_string).collect()
+}
+
+const POLICY: &str = "\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: web
+  namespace: shop
+spec:
+  podSelector:
+    matchLabels: {app: web}
+  ingress:
+  - from:
+    - podSelector: {}
+    - ipBlock:
+        cidr: 10.0.0.0/8
+        except: [10.1.0.0/16]
+    ports:
+    - port: http
+";
+
+#[test]
+fn a_policy_knows_the_lines_of_its_fields() {
+    let json = r#"{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy",
+"metadata":{"name":"web","namespace":"shop"},
+"spec":{"podSelector":{},
+ "ingress":[
+  {"from":[{"podSelector":{}},
+   {"ipBlock":{"cidr":"10.0.0.0/8"}}]}]}}"#;
+    for (text, object, ingress, block) in [(POLICY.to_owned(), 1, 9, 12), (json.to_owned(), 1, 4, 6)] {
+        for (before, document, offset) in
+            [("", 1, 0), ("# nothing\n---\n", 1, 2), ("kind: Secret\napiVersion: v1\n---\n", 2, 3)]
+        {
+            let cluster = read(&format!("{before}{text}"));
+            assert_eq!(told(&cluster), Vec::<String>::new());
+            let policy = &cluster.network_policies[0];
+            assert_eq!(policy.origin, Origin { file: "in.yaml".into(), document, line: object + offset });
+            assert_eq!(policy.line("spec.ingress"), ingress + offset);
+            assert_eq!(policy.line("spec.ingress[0].from[1].ipBlock"), block + offset);
+            assert_eq!(policy.line("spec.ingress[0].from[1].ipBlock.nothing"), block + offset);
+        }
+    }
+}
+
+#[test]
+fn a_broken_document_takes_no_other_with_it() {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: NAME}\nspec: {containers: []}\n";
+    let broken = "apiVersion: v1\nkind: Pod\nmetadata: {name: [\n";
+    let text = format!("{}---\n{broken}---\n{}", pod.replace("NAME", "one"), pod.replace("NAME", "two"));
+    let cluster = read(&text);
+    let names: Vec<&str> = cluster.workloads.iter().map(|workload| workload.name.as_str()).collect();
+    assert_eq!(names, ["one", "two"]);
+    assert_eq!((cluster.problems.len(), cluster.problems[0].document), (1, 2));
+    assert!((6..=9).contains(&cluster.problems[0].line), "{:?}", cluster.problems);
+    assert!(cluster.problems[0].reason.starts_with("no YAML: "), "{:?}", cluster.problems);
+}
+
+#[test]
+fn a_field_that_does_not_fit_is_named_with_its_place() {
+    let text = POLICY.replace("port: http", "port: [http]");
+    assert_eq!(
+        told(&read(&text)),
+        ["in.yaml:16: document 1: NetworkPolicy/shop/web: spec.ingress[0].ports[0].port: invalid type: sequence, \
+          expected IntOrString"]
+    );
+    let json = "[\n{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"a\"},\n\"spec\":{\"containers\":[{\"name\":7}]}}]";
+    let cluster = read(json);
+    assert_eq!((cluster.problems[0].line, cluster.problems[0].field.as_str()), (3, "spec.containers[0].name"));
+}
+
+#[test]
+fn what_a_server_refuses_is_told_and_left_out() {
+    for (from, to, field) in [
+        ("10.0.0.0/8", "10.0.0.0/33", "spec.ingress[0].from[1].ipBlock.cidr"),
+        ("10.1.0.0/16", "10.1.0.0", "spec.ingress[0].from[1].ipBlock.except[0]"),
+        ("port: http", "port: 70000", "spec.ingress[0].ports[0].port"),
+        ("port: http", "{port: http, endPort: 9}", "spec.ingress[0].ports[0].endPort"),
+        ("port: http", "protocol: tcp", "spec.ingress[0].ports[0].protocol"),
+        ("- podSelector: {}", "- {}", "spec.ingress[0].from[0]"),
+        (
+            "podSelector: {}",
+            "podSelector: {matchExpressions: [{key: a, operator: In}]}",
+            "spec.ingress[0].from[0].podSelector.matchExpressions[0].values",
+        ),
+    ] {
+        let cluster = read(&POLICY.replace(from, to));
+        assert!(cluster.network_policies.is_empty(), "{to}");
+        assert_eq!(cluster.problems[0].field, field, "{to}: {:?}", cluster.problems);
+        assert!(cluster.problems[0].line >= 10, "{:?}", cluster.problems);
+    }
+}
+
+#[test]
+fn lists_hand_on_their_items_typed_or_not() {
+    let pod = |name: &str, kind: &str| format!("- {kind}metadata: {{name: {name}}}\n  spec: {{containers: []}}\n");
+    let own = "kind: Pod\n  apiVersion: v1\n  ";
+    for text in [
+        format!("apiVersion: v1\nkind: List\nitems:\n{}{}", pod("a", own), pod("b", own)),
+        format!("apiVersion: v1\nkind: PodList\nitems:\n{}{}", pod("a", ""), pod("b", own)),
+        format!("apiVersion: v1\nitems:\n{}{}kind: PodList\n", pod("a", ""), pod("b", "")),
+        format!("{}{}", pod("a", own), pod("b", own)),
+        r#"{"kind":"PodList","apiVersion":"v1","items":[{"metadata":{"name":"a"}},{"metadata":{"name":"b"}}]}"#
+            .to_owned(),
+        r#"[{"kind":"Pod","metadata":{"name":"a"}},{"kind":"Pod","metadata":{"name":"b"}}]"#.to_owned(),
+        r#"{"kind":"Pod","metadata":{"name":"a"}}{"kind":"Pod","metadata":{"name":"b"}}"#.to_owned(),
+    ] {
+        let cluster = read(&text);
+        assert_eq!(told(&cluster), Vec::<String>::new(), "{text}");
+        let titles: Vec<String> = cluster.workloads.iter().map(Workload::title).collect();
+        assert_eq!(titles, ["default/a[Pod]", "default/b[Pod]"], "{text}");
+    }
+}
+
+#[test]
+fn an_item_that_is_no_use_is_told_by_its_place_and_the_others_count() {
+    let text = "kind: List\napiVersion: v1\nitems:\n- {kind: Pod, metadata: {name: a}}\n- metadata: {name: b}\n- kind: Pod\n  kind: Pod\n- {kind: Pod, metadata: {name: c}}\n";
+    let cluster = read(text);
+    assert_eq!(cluster.workloads.len(), 2);
+    assert_eq!(
+        told(&cluster),
+        [
+            "in.yaml:7: document 1: items[2].kind: given twice",
+            "in.yaml:5: document 1: item 1: kind: missing: a Kubernetes object has apiVersion and kind",
+        ]
+    );
+}
+
+#[test]
+fn what_is_no_object_at_all_is_told() {
+    for (text, reason) in [
+        ("just words\n", "a text is no Kubernetes object"),
+        ("replicas: 3\n", "missing: a Kubernetes object has apiVersion and kind"),
+        ("kind: Pod\nmetadata: {}\n", "missing"),
+        ("{\"kind\":\"Pod\",", "no JSON: EOF while parsing an object"),
+    ] {
+        let cluster = read(text);
+        assert_eq!(cluster.problems.len(), 1, "{text}: {:?}", cluster.problems);
+        assert_eq!(cluster.problems[0].reason, reason, "{text}");
+    }
+    assert!(read("").problems.is_empty() && read("---\n# nothing\n---\n").problems.is_empty());
+}
+
+#[test]
+fn kinds_that_mean_nothing_here_are_counted() {
+    let text = "{kind: Secret, apiVersion: v1}\n---\n{kind: Secret, apiVersion: v1}\n---\n{kind: NetworkPolicy, apiVersion: projectcalico.org/v3}\n";
+    let cluster = read(text);
+    assert!(cluster.problems.is_empty() && cluster.network_policies.is_empty());
+    let counts: Vec<(&str, usize)> = cluster.unknown.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
+    assert_eq!(counts, [("projectcalico.org/v3 NetworkPolicy", 1), ("v1 Secret", 2)]);
+}
+
+#[test]
+fn yaml_means_what_kubectl_takes_it_for() {
+    let text = "kind: Namespace\nmetadata:\n  name: \"010\"\n  labels:\n    a: 'yes'\n    b: !!str 1\n    c: \"1e3\"\n    d: 1.2.3\n    e: |\n      x\n";
+    let cluster = read(text);
+    assert_eq!(told(&cluster), Vec::<String>::new());
+    let labels = &cluster.namespaces[0].labels;
+    let of = |key: &str| labels[key].as_str();
+    assert_eq!((of("a"), of("b"), of("c"), of("d"), of("e")), ("yes", "1", "1e3", "1.2.3", "x\n"));
+    assert_eq!(of(NAMESPACE_NAME_LABEL), "010");
+    for (value, what) in [
+        ("yes", "boolean `true`"),
+        ("off", "boolean `false`"),
+        ("010", "integer `8`"),
+        ("1_000", "integer `1000`"),
+        ("0x1F", "integer `31`"),
+        ("1e3", "floating point"),
+    ] {
+        let cluster = read(&format!("kind: Namespace\nmetadata:\n  name: n\n  labels:\n    a: {value}\n"));
+        assert_eq!(cluster.problems[0].field, "metadata.labels.a", "{value}");
+        assert!(cluster.problems[0].reason.contains(what), "{value}: {}", cluster.problems[0].reason);
+        assert_eq!(cluster.problems[0].line, 5);
+    }
+}
+
+#[test]
+fn anchors_and_merge_keys_are_resolved() {
+    let text = "kind: Namespace\nmetadata:\n  name: n\n  annotations: &base {a: '1', b: '2'}\n  labels:\n    <<: *base\n    b: '3'\n";
+    let cluster = read(text);
+    assert_eq!(told(&cluster), Vec::<String>::new());
+    assert_eq!((cluster.namespaces[0].labels["a"].as_str(), cluster.namespaces[0].labels["b"].as_str()), ("1", "3"));
+}
+
+#[test]
+fn a_bomb_of_aliases_is_refused_and_the_next_document_counts() {
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..40 {
+        let references = format!("*a{}, ", level - 1).repeat(9);
+        writeln!(bomb, "a{level}: &a{level} [{references}]").unwrap();
+    }
+    let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a, ".repeat(1000));
+    for bomb in [bomb, long] {
+        let cluster = read(&format!("{bomb}---\nkind: Namespace\nmetadata: {{name: n}}\n"));
+        assert_eq!(cluster.namespaces.len(), 1);
+        assert_eq!(cluster.problems.len(), 1);
+        assert!(cluster.problems[0].reason.contains("write"), "{:?}", cluster.problems);
+    }
+}
+
+#[test]
+fn nesting_is_bounded() {
+    for text in [
+        "[".repeat(100_000),
+        "{a: ".repeat(100_000),
+        "[\n".repeat(100_000),
+        "{\"a\":".repeat(100_000),
+        "- ".repeat(100_000),
+        (0..3000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect(),
+    ] {
+        let cluster = read(&text);
+        assert_eq!(cluster.problems.len(), 1, "{}: {:?}", &text[..10], cluster.problems);
+    }
+}
+
+#[test]
+fn problems_are_bounded() {
+    let cluster = read(&"kind: Pod\n---\n".repeat(MAX_PROBLEMS + 5));
+    assert_eq!((cluster.problems.len(), cluster.more_problems), (MAX_PROBLEMS, 5));
+}
+
+#[test]
+fn a_selector_of_ten_thousand_values_is_read_and_matches() {
+    let values: Vec<String> = (0..10_000).map(|number| format!("v{number}")).collect();
+    let text = POLICY.replace(
+        "matchLabels: {app: web}",
+        &format!("matchExpressions: [{{key: app, operator: In, values: [{}]}}]", values.join(", ")),
+    );
+    let cluster = read(&text);
+    assert_eq!(told(&cluster), Vec::<String>::new());
+    let spec = cluster.network_policies[0].value.spec.as_ref().unwrap();
+    let labels = |value: &str| [("app".to_owned(), value.to_owned())].into();
+    assert!(selector::matches(spec.pod_selector.as_ref().unwrap(), &labels("v9999")));
+    assert!(!selector::matches(spec.pod_selector.as_ref().unwrap(), &labels("v10000")));
+}
+
+#[test]
+fn every_pod_template_becomes_a_workload_without_address() {
+    let template = "{metadata: {labels: {app: x}}, spec: {hostNetwork: true, containers: [{name: c, ports: [{name: http, containerPort: 80}, {containerPort: 81}]}]}}";
+    let kinds = [
+        ("v1", "ReplicationController"),
+        ("apps/v1", "Deployment"),
+        ("apps/v1", "ReplicaSet"),
+        ("apps/v1", "StatefulSet"),
+        ("apps/v1", "DaemonSet"),
+        ("batch/v1", "Job"),
+        ("batch/v1", "CronJob"),
+    ];
+    for (version, kind) in kinds {
+        let template = match kind {
+            "CronJob" => format!("jobTemplate: {{spec: {{template: {template}}}}}"),
+            _ => format!("template: {template}"),
+        };
+        let cluster = read(&format!(
+            "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: x, namespace: n}}\nspec: {{{template}}}\n"
+        ));
+        assert_eq!(told(&cluster), Vec::<String>::new(), "{kind}");
+        let workload = &cluster.workloads[0];
+        assert_eq!(workload.title(), format!("n/x[{kind}]"));
+        assert_eq!(workload.labels["app"], "x");
+        assert!(workload.addresses.is_empty() && workload.host_network);
+        let port = NamedPort { name: "http".into(), number: 80, protocol: Protocol::Tcp };
+        assert_eq!(workload.ports, [port]);
+    }
+}
+
+#[test]
+fn pods_fold_to_the_outermost_owner_that_can_be_told() {
+    let owned = |kind: &str, name: &str, owner: &str| {
+        format!(
+            "kind: {kind}\nmetadata: {{name: {name}, ownerReferences: [{owner}]}}\nspec: {{template: {{}}, containers: []}}\n---\n"
+        )
+    };
+    let text = [
+        owned("Pod", "a", "{kind: ReplicaSet, name: web-1}"),
+        owned("Pod", "b", "{kind: ReplicaSet, name: gone}"),
+        owned("Pod", "c", "{kind: Node, name: n1}"),
+        owned("Pod", "d", "{name: parent}"),
+        owned("Pod", "e", "{kind: X, name: x}, {kind: Y, name: y, controller: true}"),
+        owned("ReplicaSet", "web-1", "{kind: Deployment, name: web}"),
+        owned("Deployment", "web", ""),
+    ];
+    let cluster = read(&text.concat());
+    assert_eq!(told(&cluster), Vec::<String>::new());
+    let titles: Vec<String> = cluster.workloads.iter().map(Workload::title).collect();
+    assert_eq!(
+        titles,
+        [
+            "default/web[Deployment]",
+            "default/web[Deployment]",
+            "default/gone[ReplicaSet]",
+            "default/c[Pod]",
+            "default/parent[Pod]",
+            "default/y[Y]",
+        ],
+        "the ReplicaSet's template is its Deployment's"
+    );
+}
+
+#[test]
+fn a_deployment_that_was_given_owns_the_pods_of_its_replica_sets_that_were_not() {
+    let pod = "kind: Pod\nmetadata: {name: p, labels: {pod-template-hash: 5d4f8c}, ownerReferences: [{kind: ReplicaSet, name: web-5d4f8c}]}\n---\n";
+    let deployment = |name: &str| format!("kind: Deployment\nmetadata: {{name: {name}}}\nspec: {{template: {{}}}}\n");
+    let pod_of = |text: &str| read(text).workloads.iter().find(|workload| workload.kind == "Pod").unwrap().title();
+    assert_eq!(pod_of(&format!("{pod}{}", deployment("web"))), "default/web[Deployment]");
+    assert_eq!(pod_of(&format!("{pod}{}", deployment("other"))), "default/web-5d4f8c[ReplicaSet]");
+    assert_eq!(pod_of(pod), "default/web-5d4f8c[ReplicaSet]");
+}
+
+#[test]
+fn owners_that_own_each_other_are_followed_no_further() {
+    let text = "kind: ReplicaSet\nmetadata: {name: a, ownerReferences: [{kind: ReplicaSet, name: b}]}\nspec: {template: {}}\n---\n\
+                kind: Pod\nmetadata: {name: p, ownerReferences: [{kind: ReplicaSet, name: a}]}\n---\n\
+                kind: Pod\nmetadata: {name: q, ownerReferences: [{kind: Pod, name: q}]}\n";
+    assert_eq!(read(text).workloads.len(), 3);
+}
+
+#[test]
+fn addresses_are_those_a_pod_has_now() {
+    let pod = |name: &str, status: &str| format!("kind: Pod\nmetadata: {{name: {name}}}\nstatus: {status}\n---\n");
+    let text = [
+        pod("a", "{podIP: 10.0.0.1, podIPs: [{ip: 10.0.0.1}, {ip: 'fd00::1'}]}"),
+        pod("b", "{podIP: '::ffff:10.0.0.2'}"),
+        pod("c", "{phase: Succeeded, podIP: 10.0.0.3}"),
+        pod("d", "{podIPs: [{ip: nonsense}]}"),
+    ];
+    let cluster = read(&text.concat());
+    let addresses: Vec<String> = cluster.workloads.iter().map(|workload| format!("{:?}", workload.addresses)).collect();
+    assert_eq!(addresses, ["[10.0.0.1, fd00::1]", "[10.0.0.2]", "[]", "[]"]);
+    assert_eq!(
+        told(&cluster),
+        ["in.yaml:15: document 4: Pod/default/d: status.podIPs[0].ip: \"nonsense\" is no address: left out"]
+    );
+}
+
+#[test]
+fn services_and_their_slices_are_read() {
+    let text = "\
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec:
+  clusterIPs: [172.20.0.1, 'fd00::1']
+  externalIPs: [192.0.2.1]
+  selector: {app: web}
+  type: NodePort
+  ports:
+  - {name: http, port: 80, targetPort: http, nodePort: 30080}
+  - {port: 53, protocol: UDP}
+status: {loadBalancer: {ingress: [{ip: 192.0.2.2}, {hostname: x}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+endpoints:
+- {addresses: [10.0.0.1], conditions: {ready: false}, nodeName: n1, targetRef: {kind: Pod, name: p}}
+- {addresses: [10.0.0.2]}
+ports: [{name: http, port: 8080}, {}]
+";
+    let cluster = read(text);
+    assert_eq!(told(&cluster), Vec::<String>::new());
+    let service = &cluster.services[0];
+    assert_eq!((service.cluster_ips.len(), service.external_ips.len(), service.load_balancer_ips.len()), (2, 1, 1));
+    let ports: Vec<_> =
+        service.ports.iter().map(|port| (port.port, port.protocol, &port.target, port.node_port)).collect();
+    assert_eq!(
+        ports,
+        [
+            (80, Protocol::Tcp, &TargetPort::Name("http".into()), Some(30080)),
+            (53, Protocol::Udp, &TargetPort::Number(53), None),
+        ]
+    );
+    let slice = &cluster.endpoint_slices[0];
+    assert_eq!(slice.service.as_deref(), Some("web"));
+    let ready: Vec<bool> = slice.endpoints.iter().map(|endpoint| endpoint.ready).collect();
+    assert_eq!(ready, [false, true]);
+    assert_eq!(slice.endpoints[0].pod, Some(("shop".into(), "p".into())));
+    assert_eq!(slice.ports.iter().map(|port| port.number).collect::<Vec<_>>(), [Some(8080), None]);
+}
+
+#[test]
+fn the_three_cluster_wide_kinds_are_one_type() {
+    let admin = "apiVersion: policy.networking.k8s.io/v1alpha1\nkind: AdminNetworkPolicy\nmetadata: {name: a}\nspec:\n  priority: 7\n  subject: {namespaces: {}}\n  egress:\n  - {name: r, action: Allow, to: [{networks: [10.0.0.0/8]}, {nodes: {}}], ports: [{portNumber: {protocol: UDP, port: 53}}, {namedPort: http}, {portRange: {start: 1, end: 9}}]}\n";
+    let baseline = "apiVersion: policy.networking.k8s.io/v1alpha1\nkind: BaselineAdminNetworkPolicy\nmetadata: {name: default}\nspec:\n  subject: {pods: {podSelector: {}}}\n  ingress:\n  - {action: Deny, from: [{namespaces: {}}]}\n";
+    let cluster_wide = "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: c}\nspec:\n  tier: Baseline\n  priority: 9\n  subject: {namespaces: {}}\n  ingress:\n  - {action: Accept, from: [{pods: {namespaceSelector: {}, podSelector: {}}}, {future: {}}], protocols: [{tcp: {destinationPort: {number: 80}}}, {sctp: {}}, {icmp: {}}, {destinationNamedPort: http}]}\n";
+    let cluster = read(&[admin, baseline, cluster_wide].join("---\n"));
+    assert_eq!(told(&cluster), Vec::<String>::new());
+    let [admin, baseline, wide] = cluster.cluster_policies.as_slice() else {
+        panic!("{:?}", cluster.cluster_policies);
+    };
+    let rule = &admin.value.egress[0];
+    assert_eq!((admin.value.priority, rule.action, rule.name.as_str()), (7, Action::Accept, "r"));
+    let range = |protocol, first, last| ClusterPort::Range { protocol, first, last };
+    let named = || ClusterPort::Named("http".into());
+    assert_eq!(rule.ports, Some(vec![range(Protocol::Udp, 53, 53), named(), range(Protocol::Tcp, 1, 9)]));
+    assert_eq!(admin.line("spec.egress[0].to"), 8);
+    assert_eq!((baseline.value.ingress[0].action, &baseline.value.ingress[0].ports), (Action::Deny, &None));
+    let rule = &wide.value.ingress[0];
+    assert_eq!(rule.peers.iter().map(crate::model::ClusterPeer::is_known).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(
+        rule.ports,
+        Some(vec![range(Protocol::Tcp, 80, 80), range(Protocol::Sctp, 0, 65535), ClusterPort::Unknown, named()])
+    );
+    for (from, to, field) in [
+        ("priority: 7", "priority: 1001", "spec.priority"),
+        ("priority: 7", "x: 7", "spec.priority"),
+        ("action: Allow", "action: Permit", "spec.egress[0].action"),
+        ("namespaces: {}", "", "spec.subject"),
+        ("10.0.0.0/8", "10", "spec.egress[0].to[0].networks[0]"),
+        ("to: [", "from: [", "spec.egress[0].to"),
+    ] {
+        let text = "apiVersion: policy.networking.k8s.io/v1alpha1\nkind: AdminNetworkPolicy\nmetadata: {name: a}\nspec:\n  priority: 7\n  subject: {namespaces: {}}\n  egress:\n  - {action: Allow, to: [{networks: [10.0.0.0/8]}]}\n";
+        let cluster = read(&text.replace(from, to));
+        assert!(cluster.cluster_policies.is_empty(), "{to}");
+        assert_eq!(cluster.problems[0].field, field, "{to}: {:?}", cluster.problems);
+    }
+}
+
+#[test]
+fn what_is_given_twice_counts_as_it_was_given_last() {
+    let text = "kind: Namespace\nmetadata: {name: n, labels: {v: '1'}}\n---\nkind: Namespace\nmetadata: {name: n, labels: {v: '2'}}\n";
+    let cluster = read(text);
+    assert_eq!((cluster.namespaces.len(), cluster.namespaces[0].labels["v"].as_str()), (1, "2"));
+    assert_eq!(
+        told(&cluster),
+        ["in.yaml:5: document 2: Namespace/n: metadata.name: given before at in.yaml:1: this one counts"]
+    );
+}
+
+#[test]
+fn namespaces_that_are_only_mentioned_are_there_with_their_name() {
+    let cluster = read("kind: Pod\nmetadata: {name: p, namespace: shop}\n");
+    assert_eq!(cluster.namespaces[0].labels, [(NAMESPACE_NAME_LABEL.to_owned(), "shop".to_owned())].into());
+    assert_eq!(cluster.namespaces[0].origin, Origin::none());
+}
+
+#[test]
+fn a_folder_is_read_in_order_and_links_lead_nowhere_else() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path().join("in");
+    let namespace = |name: &str| format!("kind: Namespace\nmetadata: {{name: {name}}}\n");
+    fs::create_dir_all(folder.join("b/c")).unwrap();
+    fs::create_dir(folder.join("..data")).unwrap();
+    fs::write(folder.join("a.yaml"), namespace("a")).unwrap();
+    fs::write(folder.join("b/c/deep.YML"), namespace("deep")).unwrap();
+    fs::write(folder.join("b/x.json"), r#"{"kind":"Namespace","metadata":{"name":"x"}}"#).unwrap();
+    fs::write(folder.join("readme.txt"), "kind: nothing").unwrap();
+    fs::write(folder.join("..data/mounted.yaml"), namespace("mounted")).unwrap();
+    fs::write(scratch.path().join("outside.yaml"), namespace("outside")).unwrap();
+    symlink("..data/mounted.yaml", folder.join("mounted.yaml")).unwrap();
+    symlink("../outside.yaml", folder.join("out.yaml")).unwrap();
+    symlink("..", folder.join("up")).unwrap();
+    symlink("nowhere", folder.join("gone.yaml")).unwrap();
+    fs::write(folder.join("bytes.yaml"), b"kind: Namespace\n\xff").unwrap();
+
+    let folder = folder.to_str().unwrap();
+    let cluster = Cluster::read(&[folder]).unwrap();
+    let names: Vec<&str> = cluster.namespaces.iter().map(|namespace| namespace.name.as_str()).collect();
+    assert_eq!(names, ["a", "deep", "mounted", "x"]);
+    let told = told(&cluster);
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[0].contains("gone.yaml: cannot be followed") && told[1].contains("out.yaml: passed over"), "{told:?}");
+    assert!(told[2].contains("bytes.yaml:2: not UTF-8"), "{told:?}");
+
+    let outside = scratch.path().join("outside.yaml");
+    assert_eq!(Cluster::read(&[outside.to_str().unwrap()]).unwrap().namespaces.len(), 1);
+    let missing = Cluster::read(&[format!("{folder}/missing.yaml")]).unwrap_err().to_string();
+    assert!(missing.contains("missing.yaml") && missing.contains("No such file"), "{missing}");
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in r#"([ \n\-\[\]{}:,&*"'|>#%!?.a-c0-9]|kind: |items:|metadata|---\n|<<: ){0,120}"#) {
+        read(&text);
+    }
+
+    #[test]
+    fn json_means_the_same_as_yaml(name in "[a-z]{1,8}", value in "[ -~]{0,20}") {
+        let json = serde_json::json!({"kind": "Namespace", "metadata": {"name": name, "labels": {"a": value}}});
+        let [plain, flow] = [json.to_string(), format!("# YAML\n{json}")].map(|text| read(&text));
+        prop_assert_eq!(&plain.namespaces[0].labels, &flow.namespaces[0].labels);
+        prop_assert_eq!(&plain.namespaces[0].labels["a"], &value);
+    }
+}

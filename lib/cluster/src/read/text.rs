@@ -1,0 +1,205 @@
+//! From the text of a file to the objects in it: documents, lists, YAML or JSON.
+
+use super::json::{Fields, Text};
+use super::tree::{Tree, Value};
+use super::yaml::{self, Fault, Part};
+use serde_json::value::RawValue;
+
+/// An object of a text.
+pub(super) struct Found<'a> {
+    /// The document it stands in, from 1.
+    pub(super) document: usize,
+    /// The line it begins at.
+    pub(super) line: usize,
+    /// The kind that the list around it gives it, which its own goes before.
+    pub(super) list: Option<ListKind>,
+    /// Its number in the list, from 0.
+    pub(super) index: Option<usize>,
+    pub(super) body: Body<'a>,
+}
+
+/// What a typed list (`PodList`) says of its items.
+#[derive(Clone, Debug)]
+pub(super) struct ListKind {
+    pub(super) api_version: Option<String>,
+    pub(super) kind: String,
+}
+
+/// An object that is not typed yet.
+pub(super) enum Body<'a> {
+    Tree(Tree),
+    Json(&'a RawValue, &'a Text<'a>),
+}
+
+/// What comes out of a text.
+pub(super) trait Sink {
+    /// An object, which may be none of ours.
+    fn object(&mut self, found: Found<'_>);
+    /// Something of a document that cannot be used.
+    fn fault(&mut self, document: usize, fault: Fault);
+}
+
+/// Hands each object of a text to `sink`. Whether it is YAML or JSON is told from the text itself.
+pub(super) fn read(text: &str, sink: &mut dyn Sink) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut document = 0;
+    for chunk in chunks(text) {
+        if chunk.text.lines().all(says_nothing) {
+            // A separator with nothing behind it is a document all the same to who counts separators.
+            document += usize::from(chunk.separated);
+            continue;
+        }
+        document += 1;
+        if chunk.text.trim_start().starts_with(['{', '[']) && read_json(&chunk, document, sink) {
+            continue;
+        }
+        read_yaml(&chunk, document, sink);
+    }
+}
+
+/// A piece between document separators.
+struct Chunk<'a> {
+    text: &'a str,
+    first_line: usize,
+    /// Whether a separator stands before it.
+    separated: bool,
+}
+
+/// The documents of a text. A line that begins with `---` parts documents wherever it stands, in a block scalar, too
+/// (YAML 1.2.2, section 9.1.2), so that a document that is broken takes no other with it.
+fn chunks(text: &str) -> Vec<Chunk<'_>> {
+    let mut chunks = Vec::new();
+    let mut chunk = Chunk { text: "", first_line: 1, separated: false };
+    let (mut begin, mut at) = (0, 0);
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        if is_separator(line) {
+            chunk.text = text.get(begin..at).unwrap_or_default();
+            chunks.push(chunk);
+            // What stands behind the separator on its line belongs to the document.
+            chunk = Chunk { text: "", first_line: number + 1, separated: true };
+            begin = at + 3;
+        }
+        at += line.len();
+    }
+    chunk.text = text.get(begin..).unwrap_or_default();
+    chunks.push(chunk);
+    chunks
+}
+
+fn is_separator(line: &str) -> bool {
+    line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+}
+
+/// Blank, a comment, a directive, or the end of a document.
+fn says_nothing(line: &str) -> bool {
+    let line = line.trim_end();
+    line.trim_start().is_empty() || line.trim_start().starts_with('#') || line.starts_with('%') || line == "..."
+}
+
+fn read_yaml(chunk: &Chunk<'_>, document: usize, sink: &mut dyn Sink) {
+    // Items whose kind the list has still to tell.
+    let mut waiting: Vec<(usize, Tree)> = Vec::new();
+    let outcome = yaml::read(chunk.text, chunk.first_line, &mut |part| match part {
+        Part::Object(tree) => match tree.value {
+            Value::Sequence(items) => {
+                for (index, tree) in items.into_iter().enumerate() {
+                    sink.object(Found {
+                        document,
+                        line: tree.line,
+                        list: None,
+                        index: Some(index),
+                        body: Body::Tree(tree),
+                    });
+                }
+            }
+            _ => sink.object(Found { document, line: tree.line, list: None, index: None, body: Body::Tree(tree) }),
+        },
+        Part::Item { index, tree } if tree.field("kind").is_none() => waiting.push((index, tree)),
+        Part::Item { index, tree } => {
+            sink.object(Found { document, line: tree.line, list: None, index: Some(index), body: Body::Tree(tree) });
+        }
+        Part::List(list) => {
+            let text = |name| list.field(name).and_then(Tree::text);
+            let kind = list_kind(text("apiVersion"), text("kind"));
+            for (index, tree) in waiting.drain(..) {
+                sink.object(Found {
+                    document,
+                    line: tree.line,
+                    list: kind.clone(),
+                    index: Some(index),
+                    body: Body::Tree(tree),
+                });
+            }
+        }
+        Part::Broken(fault) => sink.fault(document, fault),
+    });
+    if let Err(fault) = outcome {
+        sink.fault(document, fault);
+        for (index, tree) in waiting {
+            sink.object(Found { document, line: tree.line, list: None, index: Some(index), body: Body::Tree(tree) });
+        }
+    }
+}
+
+/// Whether the text was JSON, as far as anyone can tell; nothing was handed on if not.
+fn read_json(chunk: &Chunk<'_>, document: usize, sink: &mut dyn Sink) -> bool {
+    let text = Text::new(chunk.text, chunk.first_line);
+    let (values, fault) = text.values();
+    // YAML's flow style begins as JSON does.
+    if values.is_empty() && !chunk.text.trim_start().starts_with("{\"") && !chunk.text.trim_start().starts_with("[{\"")
+    {
+        let is_json = chunk.text.trim_start_matches(['{', '[', ' ', '\n', '\r', '\t']).starts_with('"');
+        if !is_json {
+            return false;
+        }
+    }
+    for value in values {
+        read_json_value(value, &text, document, sink);
+    }
+    if let Some(fault) = fault {
+        sink.fault(document, fault);
+    }
+    true
+}
+
+fn read_json_value(value: &RawValue, text: &Text<'_>, document: usize, sink: &mut dyn Sink) {
+    let line = text.line(value);
+    let broken = |reason| Fault { line, field: String::new(), reason };
+    if value.get().starts_with('[') {
+        match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
+            Ok(items) => read_items(&items, None, text, document, sink),
+            Err(error) => sink.fault(document, broken(crate::item::without_place(&error))),
+        }
+        return;
+    }
+    let fields = match serde_json::from_str::<Fields<'_>>(value.get()) {
+        Ok(fields) => fields.0,
+        Err(error) => return sink.fault(document, broken(crate::item::without_place(&error))),
+    };
+    let field = |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
+    let text_of = |wanted: &str| field(wanted).and_then(|value| serde_json::from_str::<String>(value.get()).ok());
+    let kind = list_kind(text_of("apiVersion").as_deref(), text_of("kind").as_deref());
+    match field("items").map(|items| serde_json::from_str::<Option<Vec<&RawValue>>>(items.get())) {
+        Some(Ok(items)) => read_items(&items.unwrap_or_default(), kind.as_ref(), text, document, sink),
+        _ => sink.object(Found { document, line, list: None, index: None, body: Body::Json(value, text) }),
+    }
+}
+
+fn read_items(items: &[&RawValue], list: Option<&ListKind>, text: &Text<'_>, document: usize, sink: &mut dyn Sink) {
+    for (index, item) in items.iter().enumerate() {
+        let found = Found {
+            document,
+            line: text.line(item),
+            list: list.cloned(),
+            index: Some(index),
+            body: Body::Json(item, text),
+        };
+        sink.object(found);
+    }
+}
+
+/// What a list says of its items: a `PodList` holds pods, a `List` tells nothing.
+fn list_kind(api_version: Option<&str>, kind: Option<&str>) -> Option<ListKind> {
+    let kind = kind?.strip_suffix("List").filter(|kind| !kind.is_empty())?;
+    Some(ListKind { api_version: api_version.map(str::to_owned), kind: kind.to_owned() })
+}

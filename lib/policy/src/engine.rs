@@ -1,0 +1,389 @@
+//! The whole way from objects to a verdict, with its reason.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use chainkit_cluster::model::{Cluster, Problem};
+
+use crate::classes::{ClassId, Classes, named_ports, names_in};
+use crate::compile::{Decision, Ground, PortTable, SubjectRules};
+use crate::explain::Cause;
+use crate::flow::{Direction, Flow, Options, Party, Verdict};
+use crate::lower::lower;
+use crate::prefix::Family;
+use crate::reach::Reach;
+use crate::rules::{Policy, Ruleset};
+use crate::services::{Backend, Services, backends_of};
+use crate::tables::Tables;
+use crate::world::{World, place};
+
+/// Rules of a set of subjects, by their place in [`Engine::policies`]: replicas share one.
+pub type PolicyId = u32;
+
+/// Policies of a cluster, lowered and ready to judge.
+#[derive(Debug)]
+pub struct Engine<'a> {
+    world: World<'a>,
+    options: Options,
+    ruleset: Ruleset,
+    classes: Classes,
+    services: Services,
+    policies: Vec<SubjectRules>,
+    policy_of_workload: Vec<Option<PolicyId>>,
+    /// What has been asked before.
+    asked: Mutex<HashMap<Asked, Arc<PortTable>>>,
+}
+
+/// A question on all ports: whose rules, the direction, the class of the peer, and whether that is taken for the own node.
+type Asked = (PolicyId, Direction, ClassId, bool);
+
+/// Answers kept at most.
+const MAX_ASKED: usize = 65_536;
+
+/// What one side comes to, in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SideDecision {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What rules said; `None` where `cause` is not about rules.
+    pub decision: Option<Decision>,
+    /// Why.
+    pub cause: Cause,
+    /// Whether some backends of a service would be answered otherwise.
+    pub split: bool,
+    /// The workload whose rules these are.
+    pub subject: Option<usize>,
+}
+
+impl SideDecision {
+    const fn allowed(cause: Cause) -> Self {
+        Self { verdict: Verdict::Allowed, decision: None, cause, split: false, subject: None }
+    }
+}
+
+/// What both sides come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Allowed if both sides are.
+    pub verdict: Verdict,
+    /// The source's side.
+    pub egress: SideDecision,
+    /// The destination's side.
+    pub ingress: SideDecision,
+}
+
+impl<'a> Engine<'a> {
+    /// Lowers the policies of `cluster` and cuts its addresses into classes.
+    #[must_use]
+    pub fn new(cluster: &'a Cluster, options: &Options) -> Self {
+        let world = World::new(cluster, &options.scope);
+        let ruleset = lower(&world, options.scope == crate::Scope::All);
+        let classes = Classes::new(&world, &ruleset, options);
+        let services = Services::new(&world);
+        let (policies, policy_of_workload) = subjects(&world, &ruleset);
+        Self {
+            world,
+            options: options.clone(),
+            ruleset,
+            classes,
+            services,
+            policies,
+            policy_of_workload,
+            asked: Mutex::default(),
+        }
+    }
+
+    /// What could not be taken as it stands, and how it was taken.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.ruleset.problems
+    }
+
+    /// The lowered form.
+    #[must_use]
+    pub fn rules(&self) -> &Ruleset {
+        &self.ruleset
+    }
+
+    /// The workloads, interned.
+    #[must_use]
+    pub fn world(&self) -> &World<'a> {
+        &self.world
+    }
+
+    /// The options it was made with.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The classes of addresses.
+    #[must_use]
+    pub fn classes(&self) -> &Classes {
+        &self.classes
+    }
+
+    /// Virtual addresses.
+    #[must_use]
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// The rules that subjects have; replicas share one set.
+    #[must_use]
+    pub fn policies(&self) -> &[SubjectRules] {
+        &self.policies
+    }
+
+    /// The rules of a workload; `None` for one that is no subject.
+    #[must_use]
+    pub fn policy_of(&self, workload: usize) -> Option<PolicyId> {
+        self.policy_of_workload.get(workload).copied().flatten()
+    }
+
+    /// Workloads that a policy selects and that are subjects here, by their places.
+    #[must_use]
+    pub fn subjects(&self, policy: &Policy) -> Vec<usize> {
+        let groups = policy.subjects.iter().filter_map(|id| self.world.groups.get(*id as usize));
+        let members = groups.flat_map(|group| &group.members).map(|at| *at as usize);
+        let mut members: Vec<usize> = members.filter(|at| self.world.is_subject(*at)).collect();
+        members.sort_unstable();
+        members
+    }
+
+    /// Compiles the tables: every row of every subject.
+    #[must_use]
+    pub fn tables(&self) -> Tables {
+        Tables::new(self)
+    }
+
+    /// Who may reach whom.
+    #[must_use]
+    pub fn reach(&self) -> Reach<'_> {
+        Reach::new(self)
+    }
+
+    /// Judges a flow.
+    #[must_use]
+    pub fn judge(&self, flow: &Flow) -> Judgement {
+        let (egress, ingress) = match self.backends(flow) {
+            None => {
+                if let (Some(source), Some(destination)) = (self.pod(flow.source), self.pod(flow.destination))
+                    && source == destination
+                    && self.is_one_pod(source)
+                {
+                    let side = SideDecision { subject: Some(source), ..SideDecision::allowed(Cause::SelfTraffic) };
+                    (side, side)
+                } else {
+                    let egress = self.side(Direction::Egress, flow.source, flow.destination, flow);
+                    (egress, self.side(Direction::Ingress, flow.destination, flow.source, flow))
+                }
+            }
+            Some(backends) if backends.is_empty() => {
+                let egress = SideDecision { subject: self.pod(flow.source), ..SideDecision::allowed(Cause::NoBackend) };
+                (egress, SideDecision::allowed(Cause::NoBackend))
+            }
+            Some(backends) => {
+                let at = |backend: &Backend| Flow { destination: backend.party, port: backend.port, ..*flow };
+                let each = |judge: &dyn Fn(&Backend) -> SideDecision| {
+                    let mut sides = backends.iter().map(judge);
+                    let first = sides.next().unwrap_or(SideDecision::allowed(Cause::NoBackend));
+                    sides.fold(first, combined)
+                };
+                (
+                    each(&|backend| self.side(Direction::Egress, flow.source, backend.party, &at(backend))),
+                    each(&|backend| self.side(Direction::Ingress, backend.party, flow.source, &at(backend))),
+                )
+            }
+        };
+        Judgement { verdict: egress.verdict.and(ingress.verdict), egress, ingress }
+    }
+
+    /// The backends a flow may end at, if its destination is a service or an address and port of one.
+    fn backends(&self, flow: &Flow) -> Option<Vec<Backend>> {
+        match flow.destination {
+            Party::Address(address) => self.services.at(address, flow.transport, flow.port).map(<[_]>::to_vec),
+            Party::Service(index) => {
+                Some(backends_of(&self.world, index, flow.transport, flow.port).unwrap_or_default())
+            }
+            Party::Workload { .. } | Party::OwnNode => None,
+        }
+    }
+
+    fn side(&self, direction: Direction, subject: Party, peer: Party, flow: &Flow) -> SideDecision {
+        let Some(workload) = self.pod(subject) else {
+            return SideDecision::allowed(Cause::NotSubject);
+        };
+        let found = self.policy_of(workload).and_then(|id| Some((id, self.policies.get(id as usize)?)));
+        let Some((id, rules)) = found else {
+            return SideDecision::allowed(Cause::NotSubject);
+        };
+        let from_own_node = match peer {
+            Party::OwnNode => true,
+            Party::Workload { index, .. } => self.is_on_node_of(index, workload),
+            Party::Address(_) | Party::Service(_) => false,
+        };
+        if direction == Direction::Ingress && from_own_node {
+            return SideDecision { subject: Some(workload), ..SideDecision::allowed(Cause::OwnNode) };
+        }
+        // A pod on the node's network is its node, also where nobody knows the node's address.
+        let as_own_node = matches!(peer, Party::Workload { index, .. } if self.is_on_node_of(index, workload));
+        let key = (id, direction, self.class_of(peer, workload), as_own_node);
+        let decision = self.port_table(key, rules).get(flow.transport, flow.port);
+        let cause = match decision.ground {
+            Ground::Rule(_) => Cause::Rule,
+            Ground::Isolated { .. } => Cause::Isolated,
+            Ground::OwnNode => Cause::OwnNode,
+            Ground::Default => Cause::NotIsolated,
+        };
+        SideDecision {
+            verdict: decision.verdict,
+            decision: Some(decision),
+            cause,
+            split: false,
+            subject: Some(workload),
+        }
+    }
+
+    /// What rules say of a class, worked out once.
+    fn port_table(&self, key: Asked, rules: &SubjectRules) -> Arc<PortTable> {
+        let (_, direction, class, as_own_node) = key;
+        if let Some(table) = self.asked.lock().ok().and_then(|asked| asked.get(&key).cloned()) {
+            return table;
+        }
+        let mut class = self.classes.get(class).cloned().unwrap_or_default();
+        class.own_node |= as_own_node;
+        let table = Arc::new(rules.evaluate(&self.ruleset, direction, &class));
+        if let Ok(mut asked) = self.asked.lock() {
+            if asked.len() >= MAX_ASKED {
+                asked.clear();
+            }
+            asked.insert(key, Arc::clone(&table));
+        }
+        table
+    }
+
+    /// The pod that a party is, if it is one; pods on their host's network are.
+    fn pod(&self, party: Party) -> Option<usize> {
+        match party {
+            Party::Workload { index, .. } => Some(index),
+            Party::Address(address) if self.world.node_at(address).is_none() => self.world.pod_at(address),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a pod itself, and not a template, whose pods are several.
+    fn is_one_pod(&self, workload: usize) -> bool {
+        self.world.cluster.workloads.get(workload).is_some_and(|workload| workload.kind == "Pod")
+    }
+
+    /// Whether `other` is on the network of the node that `subject` runs on.
+    fn is_on_node_of(&self, other: usize, subject: usize) -> bool {
+        let workloads = &self.world.cluster.workloads;
+        match (workloads.get(other), workloads.get(subject)) {
+            (Some(other), Some(subject)) => other.host_network && other.node.is_some() && other.node == subject.node,
+            _ => false,
+        }
+    }
+
+    /// The class of a peer, as the rules of `subject` see it.
+    fn class_of(&self, peer: Party, subject: usize) -> ClassId {
+        let (class, address) = match peer {
+            Party::Workload { index, address } => self.class_of_workload(index, address),
+            Party::Address(address) => (self.classes.of_address(address), Some(address)),
+            Party::OwnNode | Party::Service(_) => (0, None),
+        };
+        let node = address.and_then(|address| self.world.node_at(address));
+        let own = self.world.cluster.workloads.get(subject).and_then(|workload| workload.node.as_ref());
+        match (node, own.and_then(|name| self.world.node(name))) {
+            (Some(node), Some(own)) if node == own => self.classes.as_own_node(class),
+            _ => class,
+        }
+    }
+
+    /// The class of a workload, and the address by which that was found.
+    fn class_of_workload(&self, index: usize, address: Option<IpAddr>) -> (ClassId, Option<IpAddr>) {
+        if self.world.group_of(index).is_some() {
+            let met = address.filter(|address| self.world.pod_at(*address) == Some(index));
+            return match met {
+                Some(address) if self.world.node_at(address).is_none() => (self.classes.of_address(address), None),
+                _ => (self.classes.of_workload(index), None),
+            };
+        }
+        // On its node's network: any address of the node stands for it.
+        let workload = self.world.cluster.workloads.get(index);
+        let own = workload.and_then(|workload| workload.addresses.first()).copied();
+        match address.or(own) {
+            Some(address) => (self.classes.of_address(address), Some(address)),
+            None => (0, None),
+        }
+    }
+
+    /// The class of a service's backend, as tables hold it.
+    pub(crate) fn backend_class(&self, backend: &Backend) -> ClassId {
+        match backend.party {
+            Party::Workload { index, address } => self.class_of_workload(index, address).0,
+            Party::Address(address) => self.classes.of_address(address),
+            Party::OwnNode | Party::Service(_) => 0,
+        }
+    }
+
+    /// The classes of a workload as a peer: under each of its addresses where those count, else the one it has as such. One
+    /// on its node's network is met under an address of its node.
+    pub(crate) fn peer_classes(&self, index: usize) -> Vec<(Option<Family>, ClassId)> {
+        let workload = self.world.cluster.workloads.get(index);
+        let addresses = workload.map_or(&[][..], |workload| workload.addresses.as_slice());
+        if addresses.is_empty() || !self.options.cidrs_match_pods || self.world.group_of(index).is_none() {
+            return vec![(None, self.class_of_workload(index, None).0)];
+        }
+        let met = addresses.iter();
+        let met = met.map(|address| (Some(Family::of(*address)), self.class_of_workload(index, Some(*address)).0));
+        let mut met: Vec<_> = met.collect();
+        met.sort_unstable();
+        met.dedup();
+        met
+    }
+}
+
+/// Of two answers of a service's backends the one that counts: a denial, as soon as there is one.
+fn combined(a: SideDecision, b: SideDecision) -> SideDecision {
+    let split = a.split || b.split || a.verdict != b.verdict;
+    let counts = if a.verdict == Verdict::Allowed && b.verdict == Verdict::Denied { b } else { a };
+    SideDecision { split, ..counts }
+}
+
+/// The distinct sets of rules that subjects have, and which each workload has.
+fn subjects(world: &World<'_>, ruleset: &Ruleset) -> (Vec<SubjectRules>, Vec<Option<PolicyId>>) {
+    let mut of_group: HashMap<u32, Vec<(u32, u32)>> = HashMap::new();
+    for (tier_at, tier) in ruleset.tiers.iter().enumerate() {
+        for (at, policy) in tier.policies.iter().enumerate() {
+            for group in &policy.subjects {
+                of_group.entry(*group).or_default().push((place(tier_at), place(at)));
+            }
+        }
+    }
+    let mut ids: HashMap<SubjectRules, PolicyId> = HashMap::new();
+    let mut all = Vec::new();
+    let mut of_workload = Vec::with_capacity(world.cluster.workloads.len());
+    for (at, workload) in world.cluster.workloads.iter().enumerate() {
+        let group = world.group_of(at).filter(|_| world.is_subject(at));
+        of_workload.push(group.map(|group| {
+            let mut rules =
+                SubjectRules { policies: of_group.get(&group).cloned().unwrap_or_default(), names: Vec::new() };
+            if !workload.ports.is_empty() {
+                let ports = rules.rules(ruleset, Direction::Ingress).map(|(_, rule)| &rule.ports);
+                let names = named_ports(&names_in(ruleset, ports), &workload.ports);
+                rules.names = names;
+            }
+            if let Some(id) = ids.get(&rules) {
+                return *id;
+            }
+            let id = place(all.len());
+            all.push(rules.clone());
+            ids.insert(rules, id);
+            id
+        }));
+    }
+    (all, of_workload)
+}

@@ -1,0 +1,47 @@
+//! Network policies, understood: objects are lowered to ordered tiers of rules, addresses are cut into the classes that
+//! those rules can tell apart, and each subject's rules become rows from class and port to a verdict.
+//!
+//! ```text
+//! objects -> rules -> classes -> tables
+//! ```
+//!
+//! Each step is pure: it takes what the one before made, asks nobody, and needs no kernel. A verdict can be proved,
+//! by the oracle in [`oracle`], which reads the objects themselves and knows of no rule, class or table; and
+//! explained, by the rule that decided.
+//!
+//! It must never guess in favour of a connection: what a policy says that is not understood allows nothing, and is told
+//! in [`Engine::problems`].
+//!
+//! Start at [`Engine`]: [`Engine::judge`] and [`Engine::explain`] for one flow, [`Engine::reach`] for all at once,
+//! [`Engine::tables`] for what a datapath looks up. [`rules`] says what the lowered form means.
+
+#![forbid(unsafe_code)]
+
+mod classes;
+mod compile;
+mod engine;
+mod explain;
+mod flow;
+mod lower;
+pub mod oracle;
+mod ports;
+mod prefix;
+mod reach;
+pub mod rules;
+mod services;
+mod tables;
+mod world;
+
+pub use classes::{Class, ClassId, Classes, NamedNumber};
+pub use compile::{Decision, Ground, PortTable, SubjectRules};
+pub use engine::{Engine, Judgement, PolicyId, SideDecision};
+pub use explain::{Cause, Explanation, PolicyName, Side};
+pub use flow::{Direction, Flow, Options, Party, Scope, Transport, Verdict};
+pub use lower::lower;
+pub use ports::{PortSet, Traffic};
+pub use prefix::{AddressRange, Family, Prefix, PrefixTable};
+pub use reach::Reach;
+pub use rules::Ruleset;
+pub use services::{Backend, Services, backends_of};
+pub use tables::{Row, Rows, Tables};
+pub use world::{Group, GroupId, SelectionId, Selections, Within, World};

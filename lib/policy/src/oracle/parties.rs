@@ -1,0 +1,150 @@
+//! Who the ends of a flow are, read from the objects.
+
+use std::net::IpAddr;
+
+use chainkit_cluster::model::{Cluster, Node, Service, ServicePort, TargetPort, Workload};
+
+use crate::flow::{Flow, Party, Transport};
+
+/// One end of a flow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Who<'a> {
+    /// The workload, if it is one.
+    pub(super) pod: Option<&'a Workload>,
+    /// The address it is met under, if there is one.
+    pub(super) address: Option<IpAddr>,
+    /// The node whose address that is.
+    pub(super) node: Option<&'a Node>,
+    /// The destination's own node, as the one that generates the packets.
+    own_node: bool,
+}
+
+fn has(addresses: &[IpAddr], address: IpAddr) -> bool {
+    addresses.iter().any(|has| has.to_canonical() == address.to_canonical())
+}
+
+fn node_with(cluster: &Cluster, address: IpAddr) -> Option<&Node> {
+    cluster.nodes.iter().find(|node| has(&node.addresses, address))
+}
+
+impl<'a> Who<'a> {
+    pub(super) fn new(cluster: &'a Cluster, party: Party) -> Self {
+        let nobody = Self { pod: None, address: None, node: None, own_node: false };
+        match party {
+            Party::OwnNode => Self { own_node: true, ..nobody },
+            Party::Service(_) => nobody,
+            Party::Address(address) => {
+                let node = node_with(cluster, address);
+                let own = |pod: &&Workload| !pod.host_network && has(&pod.addresses, address);
+                let pod = if node.is_some() { None } else { cluster.workloads.iter().find(own) };
+                Self { pod, address: Some(address), node, own_node: false }
+            }
+            Party::Workload { index, address } => {
+                let pod = cluster.workloads.get(index);
+                let address = match pod {
+                    Some(pod) if pod.host_network => address.or_else(|| pod.addresses.first().copied()),
+                    _ => address,
+                };
+                Self { pod, address, node: address.and_then(|address| node_with(cluster, address)), own_node: false }
+            }
+        }
+    }
+
+    /// The pod that selectors of peers may select: one with a network of its own.
+    pub(super) fn selectable(&self) -> Option<&'a Workload> {
+        self.pod.filter(|pod| !pod.host_network)
+    }
+
+    /// Whether it is `pod`'s own node that generates the packets, be it through a pod on the node's network.
+    pub(super) fn generates_on_node_of(&self, pod: &Workload) -> bool {
+        self.own_node
+            || self.pod.is_some_and(|other| other.host_network && other.node.is_some() && other.node == pod.node)
+    }
+
+    /// Whether it is `pod`'s own node as a destination.
+    pub(super) fn is_node_of(&self, pod: &Workload) -> bool {
+        self.generates_on_node_of(pod) || self.node.is_some_and(|node| pod.node.as_ref() == Some(&node.name))
+    }
+}
+
+/// Where a flow to a service may end; `None` if its destination is none.
+pub(super) fn backends(cluster: &Cluster, flow: &Flow) -> Option<Vec<(Party, u16)>> {
+    match flow.destination {
+        Party::Service(index) => {
+            let service = cluster.services.get(index);
+            let port = service.and_then(|service| {
+                service
+                    .ports
+                    .iter()
+                    .find(|port| port.port == flow.port && Transport::from(port.protocol) == flow.transport)
+            });
+            Some(service.zip(port).map_or_else(Vec::new, |(service, port)| of_port(cluster, service, port, None)))
+        }
+        Party::Address(address) => {
+            let is_node = node_with(cluster, address).is_some();
+            for service in &cluster.services {
+                let virtuals = [&service.cluster_ips, &service.external_ips, &service.load_balancer_ips];
+                let is_own = virtuals.iter().any(|addresses| has(addresses, address));
+                for port in service.ports.iter().filter(|port| Transport::from(port.protocol) == flow.transport) {
+                    if (is_own && port.port == flow.port) || (is_node && port.node_port == Some(flow.port)) {
+                        return Some(of_port(cluster, service, port, Some(address.to_canonical().is_ipv4())));
+                    }
+                }
+            }
+            None
+        }
+        _ => None,
+    }
+}
+
+fn of_port(cluster: &Cluster, service: &Service, port: &ServicePort, ipv4: Option<bool>) -> Vec<(Party, u16)> {
+    let right_family = |address: &IpAddr| ipv4.is_none_or(|ipv4| address.to_canonical().is_ipv4() == ipv4);
+    let mut found = Vec::new();
+    let mut sliced = false;
+    for slice in &cluster.endpoint_slices {
+        if slice.namespace != service.namespace || slice.service.as_ref() != Some(&service.name) {
+            continue;
+        }
+        sliced = true;
+        for endpoint_port in slice.ports.iter().filter(|has| has.name == port.name && has.protocol == port.protocol) {
+            for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {
+                for address in endpoint.addresses.iter().filter(|address| right_family(address)) {
+                    let by_name = cluster.workloads.iter().position(|pod| {
+                        endpoint.pod.as_ref() == Some(&(pod.namespace.clone(), pod.name.clone())) && pod.kind == "Pod"
+                    });
+                    let party = by_name.map_or(Party::Address(*address), |index| Party::pod(index, *address));
+                    found.push((party, endpoint_port.number.unwrap_or(port.port)));
+                }
+            }
+        }
+    }
+    if sliced || service.selector.is_empty() {
+        return found;
+    }
+    for (index, pod) in cluster.workloads.iter().enumerate() {
+        let selected = service.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value));
+        if pod.namespace != service.namespace || !selected {
+            continue;
+        }
+        let mut numbers = Vec::new();
+        match &port.target {
+            TargetPort::Number(number) => numbers.push(*number),
+            TargetPort::Name(name) => {
+                for has in &pod.ports {
+                    if has.name == *name && has.protocol == port.protocol {
+                        numbers.push(has.number);
+                    }
+                }
+            }
+        }
+        for number in numbers {
+            if pod.addresses.is_empty() {
+                found.push((Party::workload(index), number));
+            }
+            for address in pod.addresses.iter().filter(|address| right_family(address)) {
+                found.push((Party::pod(index, *address), number));
+            }
+        }
+    }
+    found
+}
