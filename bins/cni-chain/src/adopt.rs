@@ -85,8 +85,12 @@ pub(crate) fn run(asked: &Asked, args: &AdoptArgs) -> anyhow::Result<Exit> {
     }
     let mut rows = Vec::new();
     let mut lives = Vec::new();
+    let (records, warnings) = asked.node.store.all();
+    for warning in warnings {
+        asked.log.warning(warning);
+    }
     for pod in found.pods {
-        let (whole, more) = sort_out(&asked.node, pod, args.mode);
+        let (whole, more) = sort_out(&asked.node, &records, pod, args.mode);
         rows.extend(whole);
         lives.extend(more);
     }
@@ -121,13 +125,13 @@ pub(crate) fn run(asked: &Asked, args: &AdoptArgs) -> anyhow::Result<Exit> {
 }
 
 /// What there is to do for a pod: the records that it has are made whole, and what none of them covers gets a new one.
-fn sort_out(node: &Node, pod: FoundPod, mode: Mode) -> (Vec<Adopted>, Vec<Live>) {
+fn sort_out(node: &Node, records: &[EndpointRecord], pod: FoundPod, mode: Mode) -> (Vec<Adopted>, Vec<Live>) {
     let (mut rows, mut lives) = (Vec::new(), Vec::new());
     let ends: HashSet<u32> = pod.survey.host_ends.iter().map(|end| end.host_ifindex).collect();
-    let (records, _) = node.store.all();
     let mine: Vec<EndpointRecord> = records
-        .into_iter()
+        .iter()
         .filter(|record| record.interfaces.iter().any(|interface| ends.contains(&interface.host_ifindex)))
+        .cloned()
         .collect();
     let covered: HashSet<u32> =
         mine.iter().flat_map(|record| &record.interfaces).map(|interface| interface.host_ifindex).collect();
