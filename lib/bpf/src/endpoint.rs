@@ -2,8 +2,11 @@
 
 use std::{
     fs::{self, File, OpenOptions},
+    io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use chainkit_abi::{CONNECTIONS, Endpoint, SLOTS, mode};
@@ -77,6 +80,25 @@ impl NodeLock {
     /// Where the run directory cannot be made or the lock not be had.
     pub fn take(root: &Path) -> Result<Self> {
         Self::lock(root, nix::fcntl::FlockArg::LockExclusive)
+    }
+
+    /// Waits for the lock, but not longer than `patience`: whoever holds it may have been stopped.
+    ///
+    /// # Errors
+    /// As for [`take`](Self::take), and [`Error::Busy`] where it is still held.
+    pub fn take_within(root: &Path, patience: Duration) -> Result<Self> {
+        const PAUSE: Duration = Duration::from_millis(2);
+        let since = Instant::now();
+        loop {
+            match Self::try_take(root) {
+                Err(Error::System { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+            if since.elapsed() >= patience {
+                return Err(Error::Busy { lock: run_directory(root).join("lock"), patience });
+            }
+            thread::sleep(PAUSE);
+        }
     }
 
     /// Takes the lock if nobody holds it, this process included.

@@ -1,6 +1,6 @@
 //! What can go wrong, and what to do about it.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
 /// An error of this crate; each says what was tried, on what, and what the kernel said.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,14 @@ pub enum Error {
     /// The pin directory is not on a BPF filesystem.
     #[error("{0} is not on a BPF filesystem; mount one: mount -t bpf bpf /sys/fs/bpf")]
     NoBpffs(PathBuf),
+    /// Another process holds the node's lock, and goes on holding it.
+    #[error("another process has held {lock} for {patience:?}; if it is stopped, end it (fuser {lock} tells which it is)")]
+    Busy {
+        /// The file that is locked.
+        lock: PathBuf,
+        /// How long was waited for it.
+        patience: Duration,
+    },
     /// Every slot is taken.
     #[error("all {0} {1} are taken")]
     Full(u32, &'static str),

@@ -90,6 +90,18 @@ impl EndpointStore {
         self.folder.join(name)
     }
 
+    /// Whether a record could be written now: one that is none is, and taken away again.
+    ///
+    /// # Errors
+    /// Why not, as [`put`](Self::put) would say.
+    pub fn probe(&self) -> io::Result<()> {
+        self.make_folder()?;
+        let path = self.folder.join(format!(".probe.{}", std::process::id()));
+        let written = write_new(&path, &EndpointRecord::default());
+        let removed = fs::remove_file(&path);
+        written.and(removed)
+    }
+
     /// Removes what writers that were killed have left.
     pub fn sweep(&self) {
         let Ok(entries) = fs::read_dir(&self.folder) else { return };
