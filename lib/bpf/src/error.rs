@@ -50,7 +50,9 @@ pub enum Error {
     #[error("{0} is not on a BPF filesystem; mount one: mount -t bpf bpf /sys/fs/bpf")]
     NoBpffs(PathBuf),
     /// Another process holds the node's lock, and goes on holding it.
-    #[error("another process has held {lock} for {patience:?}; if it is stopped, end it (fuser {lock} tells which it is)")]
+    #[error(
+        "another process has held {lock} for {patience:?}; if it is stopped, end it (fuser {lock} tells which it is)"
+    )]
     Busy {
         /// The file that is locked.
         lock: PathBuf,
