@@ -91,7 +91,7 @@ impl NodeLock {
         let since = Instant::now();
         loop {
             match Self::try_take(root) {
-                Err(Error::System { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {}
+                Err(Error::System { error, .. }) if error.kind() == io::ErrorKind::WouldBlock => {}
                 other => return other,
             }
             if since.elapsed() >= patience {
@@ -113,7 +113,7 @@ impl NodeLock {
         let file = run_file(root, "lock")?;
         let file = nix::fcntl::Flock::lock(file, how).map_err(|(_, errno)| Error::System {
             action: "lock the node's endpoints".to_owned(),
-            source: errno.into(),
+            error: errno.into(),
         })?;
         Ok(Self { _file: file, root: root.to_owned() })
     }

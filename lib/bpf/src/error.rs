@@ -15,12 +15,12 @@ pub enum Error {
         needs: String,
     },
     /// A system call failed.
-    #[error("{action}: {source}")]
+    #[error("{action}: {error}")]
     System {
         /// What was tried, and on what.
         action: String,
-        /// The kernel's answer.
-        source: io::Error,
+        /// The kernel's answer; part of the message, so it is no source, which would be told twice.
+        error: io::Error,
     },
     /// The kernel's verifier or loader refused our object.
     #[error("cannot load the eBPF programs: {0}; the kernel must be 5.15 or newer, with CONFIG_BPF_SYSCALL and BTF")]
@@ -81,12 +81,12 @@ pub(crate) trait Context<T> {
 
 impl<T> Context<T> for io::Result<T> {
     fn during<S: Into<String>>(self, action: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|source| {
+        self.map_err(|error| {
             let action = action().into();
-            if matches!(source.raw_os_error(), Some(libc::EPERM | libc::EACCES)) {
+            if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) {
                 Error::Privilege { action, needs: NEEDS.to_owned() }
             } else {
-                Error::System { action, source }
+                Error::System { action, error }
             }
         })
     }

@@ -140,7 +140,7 @@ pub(crate) fn datapath_error(message: &str, error: &anyhow::Error) -> PluginErro
         matches!(error.kind(), io::ErrorKind::OutOfMemory | io::ErrorKind::WouldBlock | io::ErrorKind::ResourceBusy)
     };
     let passes = error.chain().any(|cause| match cause.downcast_ref::<chainkit_bpf::Error>() {
-        Some(chainkit_bpf::Error::System { source, .. }) => busy(source),
+        Some(chainkit_bpf::Error::System { error, .. }) => busy(error),
         Some(chainkit_bpf::Error::Full(..) | chainkit_bpf::Error::Busy { .. }) => true,
         _ => false,
     });
