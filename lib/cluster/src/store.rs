@@ -87,6 +87,7 @@ impl EndpointStore {
         let path = self.path(record);
         let mut name = OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
+        name.push(".new");
         self.folder.join(name)
     }
 
@@ -267,7 +268,7 @@ mod tests {
         let store = EndpointStore::below(root.path());
         store.put(&record("c1", "eth0")).unwrap();
         let name = store.path(&record("c1", "eth0")).file_name().unwrap().to_str().unwrap().to_owned();
-        let leftover = store.folder.join(format!(".{name}"));
+        let leftover = store.folder.join(format!(".{name}.new"));
         fs::write(&leftover, "{").unwrap();
         store.put(&record("c1", "eth0")).unwrap();
         assert!(!leftover.exists());
