@@ -46,13 +46,13 @@ complete -c cni-chain -n "__fish_cni_chain_using_subcommand endpoints" -s h -l h
 complete -c cni-chain -n "__fish_cni_chain_using_subcommand adopt" -l pod -d 'The pod of this namespace and name; may be repeated' -r
 complete -c cni-chain -n "__fish_cni_chain_using_subcommand adopt" -l ifname -d 'The pod behind this interface of the node; may be repeated' -r
 complete -c cni-chain -n "__fish_cni_chain_using_subcommand adopt" -l netns -d 'The pod in this network namespace; may be repeated' -r -F
-complete -c cni-chain -n "__fish_cni_chain_using_subcommand adopt" -l mode -d 'How verdicts are used once the connections that exist are known' -r -f -a "observe\t'Packets are counted and reported'
+complete -c cni-chain -n "__fish_cni_chain_using_subcommand adopt" -l mode -d 'How verdicts are used once the connections that exist are known; without it a pod that is attached already keeps its mode, and others observe' -r -f -a "observe\t'Packets are counted and reported'
 audit\t'Packets are judged, nothing is dropped'
 enforce\t'Packets are judged, and dropped where policy denies them'"
-complete -c cni-chain -n "__fish_cni_chain_using_subcommand adopt" -l attach -d 'How to attach' -r -f -a "auto\t'As the kernel allows: tcx from 6.6 on, clsact below'
+complete -c cni-chain -n "__fish_cni_chain_using_subcommand adopt" -l attach -d 'How to attach; what is attached already stays as it is' -r -f -a "auto\t'As the kernel allows: tcx from 6.6 on, clsact below'
 tcx\t'By tcx links'
 clsact\t'By clsact filters'"
-complete -c cni-chain -n "__fish_cni_chain_using_subcommand adopt" -l connections -d 'Connections remembered for each pod and address family' -r
+complete -c cni-chain -n "__fish_cni_chain_using_subcommand adopt" -l connections -d 'Connections remembered for each interface and address family; what is attached already stays as it is' -r
 complete -c cni-chain -n "__fish_cni_chain_using_subcommand adopt" -l runtime-endpoint -d 'The runtime\'s CRI socket; without it the usual places are tried' -r -F
 complete -c cni-chain -n "__fish_cni_chain_using_subcommand adopt" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for people'
 json\t'One JSON array'

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
+use chainkit_bpf::Datapath;
 use chainkit_cli::{Exit, Row, write_rows};
 use chainkit_cluster::{EndpointInterface, EndpointRecord};
 use chainkit_node::{Netns, Survey};
@@ -74,6 +75,8 @@ pub(crate) fn run(asked: &Asked, args: &AdoptArgs) -> anyhow::Result<Exit> {
     } else {
         Wanted::These { pods: &selection.pods, ifnames: &selection.ifnames, netns: &selection.netns }
     };
+    // A lack of privilege is one error, not one for each pod.
+    Datapath::can_install(&asked.node.pins).map_err(failure)?;
     let found = find(&asked.root.root, args.runtime_endpoint.as_deref(), wanted)?;
     for warning in &found.warnings {
         asked.log.warning(warning);
@@ -81,12 +84,20 @@ pub(crate) fn run(asked: &Asked, args: &AdoptArgs) -> anyhow::Result<Exit> {
     let mut outcomes = Vec::new();
     for missing in &found.missing {
         asked.log.error(missing, None);
-        outcomes.push(Exit::Failed);
+        outcomes.push(Exit::Usage);
+    }
+    if selection.all && found.is_partial {
+        // Some pods may be missing.
+        outcomes.push(Exit::Partial);
     }
     let mut rows = Vec::new();
     let mut lives = Vec::new();
+    let (records, warnings) = asked.node.store.all();
+    for warning in warnings {
+        asked.log.warning(warning);
+    }
     for pod in found.pods {
-        let (whole, more) = sort_out(&asked.node, pod, args.mode);
+        let (whole, more) = sort_out(&asked.node, &records, pod, args.mode);
         rows.extend(whole);
         lives.extend(more);
     }
@@ -96,7 +107,6 @@ pub(crate) fn run(asked: &Asked, args: &AdoptArgs) -> anyhow::Result<Exit> {
         outcomes.extend(lives.iter().map(|_| Exit::Fine));
     } else if !lives.is_empty() {
         let manner = Manner { kit: args.attach.kit(), connections: args.connections };
-        // A lack of privilege is one error, not one for each pod.
         asked.node.lock().and_then(|lock| asked.node.install(&lock)).map_err(failure)?;
         for (live, outcome) in lives.iter().zip(take_over(&asked.node, &lives, manner)) {
             let row = match outcome {
@@ -121,23 +131,26 @@ pub(crate) fn run(asked: &Asked, args: &AdoptArgs) -> anyhow::Result<Exit> {
 }
 
 /// What there is to do for a pod: the records that it has are made whole, and what none of them covers gets a new one.
-fn sort_out(node: &Node, pod: FoundPod, mode: Mode) -> (Vec<Adopted>, Vec<Live>) {
+fn sort_out(node: &Node, records: &[EndpointRecord], pod: FoundPod, mode: Option<Mode>) -> (Vec<Adopted>, Vec<Live>) {
     let (mut rows, mut lives) = (Vec::new(), Vec::new());
     let ends: HashSet<u32> = pod.survey.host_ends.iter().map(|end| end.host_ifindex).collect();
-    let (records, _) = node.store.all();
     let mine: Vec<EndpointRecord> = records
-        .into_iter()
+        .iter()
         .filter(|record| record.interfaces.iter().any(|interface| ends.contains(&interface.host_ifindex)))
+        .cloned()
         .collect();
     let covered: HashSet<u32> =
         mine.iter().flat_map(|record| &record.interfaces).map(|interface| interface.host_ifindex).collect();
     let netns = Arc::new(pod.netns);
     for mut record in mine {
-        if record.mode == mode.name() && is_whole(node, &record) {
+        // An interface that is gone is of the past.
+        record.interfaces.retain(|interface| ends.contains(&interface.host_ifindex));
+        let wanted = mode.or_else(|| Mode::named(&record.mode)).unwrap_or_default();
+        if record.mode == wanted.name() && is_whole(node, &record) && is_in_force(node, &record) {
             rows.push(Adopted::of(&record, "already"));
             continue;
         }
-        mode.name().clone_into(&mut record.mode);
+        wanted.name().clone_into(&mut record.mode);
         lives.push(live(record, &netns, &pod.survey));
     }
     let blank = EndpointRecord {
@@ -147,7 +160,7 @@ fn sort_out(node: &Node, pod: FoundPod, mode: Mode) -> (Vec<Adopted>, Vec<Live>)
         pod_uid: pod.uid,
         container_id: pod.container_id,
         netns: pod.netns_path.display().to_string(),
-        mode: mode.name().to_owned(),
+        mode: mode.unwrap_or_default().name().to_owned(),
         source: pod.source.name().to_owned(),
         ..EndpointRecord::default()
     };
@@ -182,6 +195,15 @@ fn sort_out(node: &Node, pod: FoundPod, mode: Mode) -> (Vec<Adopted>, Vec<Live>)
         lives.push(live(record, &netns, &pod.survey));
     }
     (rows, lives)
+}
+
+/// Whether the datapath has the mode of a record.
+fn is_in_force(node: &Node, record: &EndpointRecord) -> bool {
+    let Ok(Some(datapath)) = node.datapath() else { return false };
+    record.interfaces.iter().all(|interface| {
+        let endpoint = datapath.endpoint(interface.host_ifindex).ok().flatten();
+        endpoint.is_some_and(|(_, endpoint)| Mode::name_of(endpoint.mode) == record.mode)
+    })
 }
 
 /// A pod to be taken over, with what its namespace shows of the interfaces of a record.

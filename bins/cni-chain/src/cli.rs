@@ -102,15 +102,16 @@ pub(crate) struct AdoptArgs {
     #[command(flatten)]
     pub(crate) selection: Selection,
 
-    /// How verdicts are used once the connections that exist are known
-    #[arg(long, value_enum, default_value_t, value_name = "MODE")]
-    pub(crate) mode: Mode,
+    /// How verdicts are used once the connections that exist are known; without it a pod that is attached already keeps its
+    /// mode, and others observe
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(crate) mode: Option<Mode>,
 
-    /// How to attach
+    /// How to attach; what is attached already stays as it is
     #[arg(long, value_enum, default_value_t, value_name = "KIND")]
     pub(crate) attach: AttachKind,
 
-    /// Connections remembered for each pod and address family
+    /// Connections remembered for each interface and address family; what is attached already stays as it is
     #[arg(long, value_name = "N", default_value_t = chainkit_abi::CONNECTIONS, value_parser = clap::value_parser!(u32).range(64..=1 << 20))]
     pub(crate) connections: u32,
 

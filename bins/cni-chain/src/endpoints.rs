@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 
+use chainkit_abi::mark;
 use chainkit_bpf::{Datapath, Direction, Program, Totals};
 use chainkit_cli::{Exit, Row, write_rows};
 use chainkit_cluster::{EndpointInterface, EndpointRecord};
@@ -176,7 +177,9 @@ fn unrecorded(datapath: &Datapath, records: &[EndpointRecord]) -> chainkit_bpf::
             ..EndpointInterface::default()
         };
         let problems = if name.is_none() {
-            vec!["its interface is gone: the next DEL or release sweeps it".to_owned()]
+            vec!["its interface is gone: a later DEL, or cni-chain release, sweeps it".to_owned()]
+        } else if known.marks & mark::LASTING != 0 {
+            vec!["it has no record: adopt it by --ifname, or release it".to_owned()]
         } else {
             Vec::new()
         };

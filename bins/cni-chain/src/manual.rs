@@ -23,8 +23,9 @@ connection tables in the datapath, and hangs two programs on it. The first ADD o
 The answer is the result of the plugins before, byte for byte if it is in the version that was asked in. Stdout holds
 that, or an error of the CNI specification, and nothing else.
 
-ADD makes no API call, takes no token, and waits for no daemon. A repeated ADD changes nothing. DEL always succeeds: what it
-cannot take away it says in the log, and a later call sweeps it. CHECK compares record, namespace and kernel. GC takes
+ADD makes no API call, takes no token, and waits for no daemon; for another process that changes endpoints it waits 20 s at
+most (code 11). A repeated ADD changes nothing. DEL always succeeds: what it cannot take away it says in the log, and a later
+call sweeps it once the interface is gone; cni-chain status names what has lost its record. CHECK compares record, namespace and kernel. GC takes
 away the attachments of its network that the runtime does not list as valid, and nothing where there is no list. STATUS
 says whether ADD would work. Versions 0.3.0, 0.3.1, 0.4.0, 1.0.0 and 1.1.0 of the specification are spoken; CHECK came with
 0.4.0, GC and STATUS with 1.1.0.
@@ -46,8 +47,8 @@ onFailure
   unattached, and the log says so; not with mode enforce.
 
 logFile
-  An absolute path that log lines are appended to, besides stderr. Never through a symbolic link; one of more than 16 MiB
-  is moved to <logFile>.1 first.
+  An absolute path that log lines are appended to, besides stderr; --root is not put in front of it. Its folder is made where
+  it is missing. Never through a symbolic link; one of more than 16 MiB is moved to <logFile>.1 first.
 
 logLevel
   error, warning, info (default) or debug.
@@ -89,9 +90,11 @@ run already are not, until they are adopted:
     cni-chain adopt --all
     cni-chain status && cni-chain endpoints
 
-To take it out: first the entry or the drop-in, then wait until no pod that was started with it is left (grep -l cni-chain
-/var/lib/cni/results/*), then cni-chain release --all --purge, and the binary last. A runtime that still names a plugin
-whose binary is gone can delete no pod.",
+To take it out: first the entry or the drop-in; then wait until no pod that was started with it is left, which the
+configurations that libcni has cached in base64 tell; then cni-chain release --all --purge, and the binary last. A runtime
+that still names a plugin whose binary is gone can delete no pod.
+
+    for f in /var/lib/cni/results/*; do jq -r .config \"$f\" | base64 -d | grep -q cni-chain && echo \"$f\"; done",
     },
     Section {
         title: "ADOPTING",
@@ -106,8 +109,11 @@ connection tracking of the node and of the pod, which know who opened them, and 
 lack; and only then is the mode put in force. No packet is held up or lost. A connection that only a socket tells of, and
 whose listener is gone, is entered as opened by nobody known: it passes if either direction allows it.
 
+A pod that is attached already keeps its mode unless --mode is given, and its tables and kind of attachment in any case;
+what hangs of it no more is hung there again.
+
 release takes the programs off again, then slot, tables and record. Connections go on. With --all --purge the datapath, its
-pins and our files go too.",
+pins and our files go too, but for /run/chainkit with its lock, which another process may be waiting for.",
     },
     Section {
         title: "UPGRADING",
@@ -140,7 +146,7 @@ Endpoint.interfaces.counters
   a super-packet counts as its segments, bytes are those of Ethernet frames without check sequence).
 
 Adopted
-  namespace, pod_name, container_id, source, interfaces (host side), entered (host_conntrack, pod_conntrack, socket: how many
+  namespace, pod_name, container_id, source (as above), interfaces (host side), entered (host_conntrack, pod_conntrack, socket: how many
   connections were entered from each), mode, result (adopted, already, would-adopt, failed), reason.
 
 Released
@@ -148,7 +154,8 @@ Released
 
 Status
   installed, abi, version (of the program that loaded it; null: not known), current (whether its programs are this
-  binary's), program_version, program_abi, pins (path), attach, endpoints (number), problems (texts).
+  binary's; null: not found out), program_version, program_abi, pins (path), attach (how auto attaches on this kernel: tcx
+  or clsact), endpoints (number of records), problems (texts).
 
 Upgraded
   from_abi, to_abi, links (interface ends swapped), unchanged, migrated (interfaces moved over), result (upgraded, unchanged,
@@ -174,7 +181,10 @@ call plugins as root. What lacks is named, with exit code 3, or to a runtime wit
   Which version has loaded the datapath.
 
 /run/chainkit/lock
-  Held while endpoints are changed.",
+  Held while endpoints are changed.
+
+/run/chainkit/swept
+  When it was last looked for what pods that are gone have left.",
     },
     Section {
         title: "ENVIRONMENT",
@@ -186,12 +196,12 @@ TRACEPARENT, TRACESTATE
   The trace that a call is part of (W3C Trace Context): trace_id, span_id, trace_flags and trace_state of each log line.
 
 CHAINKIT_ROOT
-  The same as --root, for the plugin, too.",
+  The same as --root, for the plugin, too; but for logFile.",
     },
     Section {
         title: "EXAMPLES",
         text: "\
-What is attached, and since when it has dropped something:
+What is attached, and which pods had packets dropped:
 
     cni-chain endpoints
     cni-chain endpoints -j | jq 'select(any(.interfaces[].counters; .dropped > 0)) | .pod_name'

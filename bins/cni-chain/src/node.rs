@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use chainkit_abi::{ABI_VERSION, mode};
+use chainkit_abi::{ABI_VERSION, mark, mode};
 use chainkit_bpf::{
     Datapath, Direction, Hung, Kit, NodeLock, Pins, Settings, attach_endpoint, detach_endpoint, hung, run_directory,
 };
@@ -19,11 +19,14 @@ use chainkit_node::{Netns, Survey, survey};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+/// How long to wait for another process that changes endpoints. One that does takes milliseconds; one that was stopped must not
+/// hold up all pods of the node for good.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// What pods have left is swept at most this often by calls that are about other pods.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How verdicts are used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Mode {
     /// Packets are counted and reported
@@ -56,6 +59,15 @@ impl Mode {
             Self::Observe => mode::OBSERVE,
             Self::Audit => mode::AUDIT,
             Self::Enforce => mode::ENFORCE,
+        }
+    }
+
+    /// The mode of the datapath's number; one that is none observes.
+    pub(crate) const fn of(number: u8) -> Self {
+        match number {
+            mode::ENFORCE => Self::Enforce,
+            mode::AUDIT => Self::Audit,
+            _ => Self::Observe,
         }
     }
 
@@ -95,7 +107,7 @@ impl Node {
     }
 
     pub(crate) fn lock(&self) -> chainkit_bpf::Result<NodeLock> {
-        NodeLock::take(&self.root)
+        NodeLock::take_within(&self.root, PATIENCE)
     }
 
     /// The pinned datapath of this network namespace, if there is one.
@@ -195,6 +207,17 @@ impl Node {
     pub(crate) fn take_away(&self, lock: &NodeLock, record: &EndpointRecord) -> anyhow::Result<()> {
         use anyhow::Context;
         let mut outcome = Ok(());
+        // What cannot be seen cannot be taken off.
+        if !self.pins.is_available() && !record.interfaces.is_empty() {
+            return Err(chainkit_bpf::Error::NoBpffs(self.pins.directory()).into());
+        }
+        for abi in Pins::other_abis(&self.root)? {
+            for interface in &record.interfaces {
+                for direction in Direction::BOTH {
+                    Pins::of_abi(&self.root, abi).unpin_link(interface.host_ifindex, direction)?;
+                }
+            }
+        }
         if let Some(datapath) = self.datapath()? {
             for interface in &record.interfaces {
                 let done = detach_endpoint(&datapath, &self.pins, lock, interface.host_ifindex)
@@ -212,13 +235,55 @@ impl Node {
     pub(crate) fn faults(&self, datapath: Option<&Datapath>, record: &EndpointRecord) -> Vec<String> {
         let Some(datapath) = datapath else { return vec!["the datapath is not there".to_owned()] };
         let mut faults = Vec::new();
+        let present = chainkit_node::interfaces();
         for interface in &record.interfaces {
+            let now = present.as_ref().map(|all| all.iter().find(|one| one.index == interface.host_ifindex));
+            match now {
+                Ok(None) => {
+                    faults.push(format!("{}: the interface is gone", shown(interface)));
+                    continue;
+                }
+                Ok(Some(now)) if now.name != interface.host_name => {
+                    faults.push(format!("{}: it is called {} now", shown(interface), now.name));
+                }
+                Ok(Some(_)) => {}
+                Err(error) => faults.push(format!("the interfaces of this node cannot be listed: {error}")),
+            }
             faults.extend(interface_faults(datapath, interface, &record.mode));
         }
         if record.interfaces.is_empty() {
             faults.push("it has no interface with an end on the node: nothing is attached".to_owned());
         }
         faults
+    }
+
+    /// What hangs for good and no record tells of, as records: their pods are not known.
+    pub(crate) fn unrecorded(
+        &self,
+        datapath: &Datapath,
+        records: &[EndpointRecord],
+    ) -> chainkit_bpf::Result<Vec<EndpointRecord>> {
+        let known: HashSet<u32> =
+            records.iter().flat_map(|record| record.interfaces.iter().map(|one| one.host_ifindex)).collect();
+        let present = chainkit_node::interfaces().unwrap_or_default();
+        let lost = datapath.endpoints()?.into_iter().map(|(_, endpoint)| endpoint);
+        Ok(lost
+            .filter(|endpoint| endpoint.marks & mark::LASTING != 0 && !known.contains(&endpoint.ifindex))
+            .map(|endpoint| EndpointRecord {
+                kind: "Endpoint".to_owned(),
+                mode: Mode::name_of(endpoint.mode).to_owned(),
+                interfaces: vec![EndpointInterface {
+                    host_ifindex: endpoint.ifindex,
+                    host_name: present
+                        .iter()
+                        .find(|one| one.index == endpoint.ifindex)
+                        .map(|one| one.name.clone())
+                        .unwrap_or_default(),
+                    ..EndpointInterface::default()
+                }],
+                ..EndpointRecord::default()
+            })
+            .collect())
     }
 
     /// Sweeps, unless that was done within the last minute.
@@ -289,8 +354,22 @@ pub(crate) fn is_whole(node: &Node, record: &EndpointRecord) -> bool {
     })
 }
 
+fn shown(interface: &EndpointInterface) -> &str {
+    if interface.host_name.is_empty() { "an interface without a name" } else { &interface.host_name }
+}
+
+/// What people call an endpoint: its pod, else its container, else its interfaces.
+pub(crate) fn title(record: &EndpointRecord) -> String {
+    match (record.namespace.as_str(), record.pod_name.as_str(), record.container_id.as_str()) {
+        ("", "", "") => record.interfaces.iter().map(shown).collect::<Vec<_>>().join(","),
+        ("", "", container) => format!("container {container:.12}"),
+        ("", name, _) => name.to_owned(),
+        (namespace, name, _) => format!("{namespace}/{name}"),
+    }
+}
+
 fn interface_faults(datapath: &Datapath, interface: &EndpointInterface, mode: &str) -> Vec<String> {
-    let name = if interface.host_name.is_empty() { "an interface without a name" } else { &interface.host_name };
+    let name = shown(interface);
     let mut faults = Vec::new();
     match datapath.endpoint(interface.host_ifindex) {
         Ok(None) => faults.push(format!("{name}: the datapath does not know it")),

@@ -12,6 +12,7 @@ use chainkit_node::Netns;
 use serde::Serialize;
 
 use crate::cli::{Asked, ReleaseArgs, Selection, failure};
+use crate::node::title;
 
 /// What was done with an endpoint.
 #[derive(Debug, Serialize)]
@@ -20,6 +21,8 @@ struct Released {
     namespace: String,
     pod_name: String,
     container_id: String,
+    #[serde(skip)]
+    title: String,
     interfaces: Vec<String>,
     /// `released`, `would-release` or `failed`.
     result: &'static str,
@@ -31,7 +34,7 @@ impl Row for Released {
 
     fn cells(&self) -> Vec<String> {
         vec![
-            if self.pod_name.is_empty() { "-".to_owned() } else { format!("{}/{}", self.namespace, self.pod_name) },
+            self.title.clone(),
             self.container_id.chars().take(12).collect(),
             self.interfaces.join(","),
             self.result.to_owned(),
@@ -43,12 +46,17 @@ impl Row for Released {
 /// Releases what was selected.
 pub(crate) fn run(asked: &Asked, args: &ReleaseArgs) -> anyhow::Result<Exit> {
     let node = &asked.node;
-    let (records, warnings) = node.store.all();
-    for warning in warnings {
+    // Taken before the records are read: none comes in between.
+    let lock = if args.dry_run { None } else { Some(node.lock().map_err(failure)?) };
+    let (mut records, warnings) = node.store.all();
+    for warning in &warnings {
         asked.log.warning(warning);
     }
+    if let Some(datapath) = node.datapath().map_err(failure)? {
+        let lost = node.unrecorded(&datapath, &records).map_err(failure)?;
+        records.extend(lost);
+    }
     let chosen = choose(&args.selection, records)?;
-    let lock = if args.dry_run { None } else { Some(node.lock().map_err(failure)?) };
     let mut exit = None::<Exit>;
     let mut rows = Vec::new();
     for record in chosen {
@@ -64,6 +72,7 @@ pub(crate) fn run(asked: &Asked, args: &ReleaseArgs) -> anyhow::Result<Exit> {
         exit = Some(exit.map_or(outcome, |exit| exit.merge(outcome)));
         rows.push(Released {
             kind: "Released",
+            title: title(&record),
             namespace: record.namespace,
             pod_name: record.pod_name,
             container_id: record.container_id,
@@ -77,11 +86,19 @@ pub(crate) fn run(asked: &Asked, args: &ReleaseArgs) -> anyhow::Result<Exit> {
         });
     }
     write_rows(&mut io::stdout().lock(), args.output.format(), rows)?;
-    let exit = exit.unwrap_or(Exit::Fine);
+    let mut exit = exit.unwrap_or(Exit::Fine);
+    if args.selection.all && !warnings.is_empty() {
+        exit = exit.merge(Exit::Partial);
+    }
+    if args.purge && lock.is_none() {
+        asked.log.info("the datapath itself would be removed too, with its tables and files");
+    }
     if let Some(lock) = lock {
         node.sweep(&lock)?;
         if args.purge && exit == Exit::Fine {
             purge(asked, &lock)?;
+        } else if args.purge {
+            asked.log.warning("the datapath itself stays, since not all could be released");
         }
     }
     Ok(exit)
@@ -95,8 +112,12 @@ fn choose(selection: &Selection, records: Vec<EndpointRecord>) -> anyhow::Result
     let of_pod = |record: &EndpointRecord, (namespace, name): &(String, String)| {
         record.namespace == *namespace && record.pod_name == *name
     };
-    let of_interface =
-        |record: &EndpointRecord, ifname: &String| record.interfaces.iter().any(|one| one.host_name == *ifname);
+    // By the name that it has now, whatever it was called when it was attached.
+    let present = chainkit_node::interfaces().unwrap_or_default();
+    let of_interface = |record: &EndpointRecord, ifname: &String| {
+        let index = present.iter().find(|one| one.name == *ifname).map(|one| one.index);
+        record.interfaces.iter().any(|one| index.map_or(one.host_name == *ifname, |index| one.host_ifindex == index))
+    };
     let missing =
         |what: String| Failure::usage(format!("{what}: nothing is attached there")).remedy("see cni-chain endpoints");
     for pod in &selection.pods {

@@ -1,13 +1,18 @@
 //! `cni-chain status`: whether the datapath is there, which it is, and what is not as it should be.
 
 use std::io;
+use std::time::Duration;
 
 use chainkit_abi::ABI_VERSION;
-use chainkit_bpf::{Datapath, Error, Kit, Pins};
+use chainkit_bpf::{Datapath, Error, Kit, NodeLock, Pins};
 use chainkit_cli::{Exit, Row, write_rows};
 use serde::Serialize;
 
 use crate::cli::{Asked, StatusArgs, failure};
+use crate::node::title;
+
+/// How long to wait for the node's lock.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The state of a node.
 #[derive(Debug, Serialize)]
@@ -62,6 +67,7 @@ pub(crate) fn run(asked: &Asked, args: &StatusArgs) -> anyhow::Result<Exit> {
 fn look(asked: &Asked) -> anyhow::Result<Status> {
     let node = &asked.node;
     let mut problems = Vec::new();
+    let others = Pins::other_abis(&asked.root.root).unwrap_or_default();
     let datapath = match Datapath::open(&node.pins) {
         // What was asked cannot be found out.
         Err(error @ Error::Privilege { .. }) => return Err(failure(error)),
@@ -70,7 +76,9 @@ fn look(asked: &Asked) -> anyhow::Result<Status> {
             None
         }
         Ok(None) => {
-            problems.push(if node.pins.is_available() {
+            problems.push(if !others.is_empty() {
+                "there is no datapath of this program's ABI version".to_owned()
+            } else if node.pins.is_available() {
                 "the datapath is not there: the next ADD, or cni-chain adopt, puts it there".to_owned()
             } else {
                 "the datapath is not there, and no BPF filesystem is mounted: mount -t bpf bpf /sys/fs/bpf".to_owned()
@@ -83,15 +91,15 @@ fn look(asked: &Asked) -> anyhow::Result<Status> {
         }
         Ok(found) => found,
     };
-    for abi in Pins::other_abis(&asked.root.root).unwrap_or_default() {
-        problems
-            .push(format!("a datapath of ABI version {abi} is there, too: cni-chain upgrade --migrate moves it over"));
+    for abi in &others {
+        problems.push(format!("a datapath of ABI version {abi} is there: cni-chain upgrade --migrate moves it over"));
     }
     let (records, warnings) = node.store.all();
     problems.extend(warnings.iter().map(ToString::to_string));
     let mut current = None;
     if let Some(datapath) = &datapath {
-        match node.lock().and_then(|lock| Datapath::upgrade(&node.pins, &lock, true)) {
+        // To look is not worth waiting for: whoever holds the lock may have been stopped.
+        match NodeLock::take_within(&node.root, PATIENCE).and_then(|lock| Datapath::upgrade(&node.pins, &lock, true)) {
             Ok(found) => {
                 current = Some(found.unchanged);
                 if !found.unchanged {
@@ -100,17 +108,21 @@ fn look(asked: &Asked) -> anyhow::Result<Status> {
             }
             Err(error) => problems.push(format!("whether its programs are current cannot be told: {error}")),
         }
+        for record in node.unrecorded(datapath, &records).map_err(failure)? {
+            let name = title(&record);
+            problems.push(format!("{name}: it is attached and has no record: adopt it by --ifname, or release it"));
+        }
         for record in &records {
-            let pod = format!("{}/{}", record.namespace, record.pod_name);
-            let about = if pod == "/" { &record.container_id } else { &pod };
+            let about = title(record);
             let faults = node.faults(Some(datapath), record);
             problems.extend(faults.into_iter().map(|fault| format!("{about}: {fault}")));
         }
         for ifindex in datapath.endpoints_gone(&node.pins).map_err(failure)? {
-            problems
-                .push(format!("interface {ifindex} is gone and its slot is not: the next DEL or release sweeps it"));
+            problems.push(format!(
+                "interface {ifindex} is gone and its slot is not: a later DEL, or cni-chain release, sweeps it"
+            ));
         }
-    } else if !records.is_empty() {
+    } else if !records.is_empty() && others.is_empty() {
         problems.push(format!("{} endpoints are recorded and none is attached: cni-chain adopt --all", records.len()));
     }
     let installed = node.installed().filter(|_| datapath.is_some());

@@ -231,7 +231,7 @@ pub(crate) fn attach_beside(datapath: &Datapath, ifindex: u32, direction: Direct
                     action(),
                     direction.name(),
                 )),
-                None => Error::System { action: action(), source: error },
+                None => Error::System { action: action(), error },
             })?;
             Ok(Attachment { ifindex, direction, how: How::Filter(handle) })
         }

@@ -157,7 +157,7 @@ impl Datapath {
                     match Self::of_program(hung.program, &interface.name) {
                         Ok(None) => {}
                         // It has just been taken off.
-                        Err(Error::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                        Err(Error::System { error, .. }) if error.kind() == io::ErrorKind::NotFound => {}
                         found => return found,
                     }
                 }

@@ -2,8 +2,11 @@
 
 use std::{
     fs::{self, File, OpenOptions},
+    io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use chainkit_abi::{CONNECTIONS, Endpoint, SLOTS, mode};
@@ -79,6 +82,25 @@ impl NodeLock {
         Self::lock(root, nix::fcntl::FlockArg::LockExclusive)
     }
 
+    /// Waits for the lock, but not longer than `patience`: whoever holds it may have been stopped.
+    ///
+    /// # Errors
+    /// As for [`take`](Self::take), and [`Error::Busy`] where it is still held.
+    pub fn take_within(root: &Path, patience: Duration) -> Result<Self> {
+        const PAUSE: Duration = Duration::from_millis(2);
+        let since = Instant::now();
+        loop {
+            match Self::try_take(root) {
+                Err(Error::System { error, .. }) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+            if since.elapsed() >= patience {
+                return Err(Error::Busy { lock: run_directory(root).join("lock"), patience });
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
     /// Takes the lock if nobody holds it, this process included.
     ///
     /// # Errors
@@ -91,7 +113,7 @@ impl NodeLock {
         let file = run_file(root, "lock")?;
         let file = nix::fcntl::Flock::lock(file, how).map_err(|(_, errno)| Error::System {
             action: "lock the node's endpoints".to_owned(),
-            source: errno.into(),
+            error: errno.into(),
         })?;
         Ok(Self { _file: file, root: root.to_owned() })
     }

@@ -1,6 +1,6 @@
 //! What can go wrong, and what to do about it.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
 /// An error of this crate; each says what was tried, on what, and what the kernel said.
 #[derive(Debug, thiserror::Error)]
@@ -15,12 +15,12 @@ pub enum Error {
         needs: String,
     },
     /// A system call failed.
-    #[error("{action}: {source}")]
+    #[error("{action}: {error}")]
     System {
         /// What was tried, and on what.
         action: String,
-        /// The kernel's answer.
-        source: io::Error,
+        /// The kernel's answer; part of the message, so it is no source, which would be told twice.
+        error: io::Error,
     },
     /// The kernel's verifier or loader refused our object.
     #[error("cannot load the eBPF programs: {0}; the kernel must be 5.15 or newer, with CONFIG_BPF_SYSCALL and BTF")]
@@ -49,6 +49,16 @@ pub enum Error {
     /// The pin directory is not on a BPF filesystem.
     #[error("{0} is not on a BPF filesystem; mount one: mount -t bpf bpf /sys/fs/bpf")]
     NoBpffs(PathBuf),
+    /// Another process holds the node's lock, and goes on holding it.
+    #[error(
+        "another process has held {lock} for {patience:?}; if it is stopped, end it (fuser {lock} tells which it is)"
+    )]
+    Busy {
+        /// The file that is locked.
+        lock: PathBuf,
+        /// How long was waited for it.
+        patience: Duration,
+    },
     /// Every slot is taken.
     #[error("all {0} {1} are taken")]
     Full(u32, &'static str),
@@ -71,12 +81,12 @@ pub(crate) trait Context<T> {
 
 impl<T> Context<T> for io::Result<T> {
     fn during<S: Into<String>>(self, action: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|source| {
+        self.map_err(|error| {
             let action = action().into();
-            if matches!(source.raw_os_error(), Some(libc::EPERM | libc::EACCES)) {
+            if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) {
                 Error::Privilege { action, needs: NEEDS.to_owned() }
             } else {
-                Error::System { action, source }
+                Error::System { action, error }
             }
         })
     }

@@ -48,7 +48,8 @@ impl Pins {
     }
 
     /// The pins of another ABI version.
-    pub(crate) fn of_abi(root: &Path, abi: u32) -> Self {
+    #[must_use]
+    pub fn of_abi(root: &Path, abi: u32) -> Self {
         Self { bpffs: root.join("sys/fs/bpf"), abi }
     }
 
@@ -59,7 +60,8 @@ impl Pins {
     pub fn other_abis(root: &Path) -> Result<Vec<u32>> {
         let base = Self::below(root).base();
         let mut found: Vec<u32> = names(&base)?.into_iter().filter_map(|(name, _)| number(&name)).collect();
-        found.retain(|abi| *abi != ABI_VERSION);
+        // A folder without a map is what is left of one, and no datapath.
+        found.retain(|abi| *abi != ABI_VERSION && Self::of_abi(root, *abi).directory().join("maps/CONTROL").exists());
         found.sort_unstable();
         Ok(found)
     }

@@ -60,7 +60,8 @@ pub fn write_rows<R: Row>(out: &mut impl Write, format: Format, rows: impl IntoI
             let mut table = Builder::new();
             table.push_record(R::HEADER.iter().copied());
             for row in rows {
-                table.push_record(row.cells().iter().map(|cell| escape(cell).into_owned()));
+                // A line feed would make two rows of one.
+                table.push_record(row.cells().iter().map(|cell| escape(cell).replace('\n', "\\n")));
             }
             let mut table = table.build();
             table.with(Style::empty()).with(Padding::new(0, 3, 0, 0));
@@ -127,7 +128,7 @@ mod tests {
     }
 
     fn printed(format: Format) -> String {
-        let rows = [Map { name: "conn\u{7}".into(), entries: 12 }, Map { name: "x".into(), entries: 3 }];
+        let rows = [Map { name: "conn\u{7}\n".into(), entries: 12 }, Map { name: "x".into(), entries: 3 }];
         let mut out = Vec::new();
         write_rows(&mut out, format, rows).unwrap();
         String::from_utf8(out).unwrap()
@@ -135,14 +136,14 @@ mod tests {
 
     #[test]
     fn a_table_is_aligned_and_free_of_control_characters() {
-        assert_eq!(printed(Format::Table), "NAME        ENTRIES\nconn\\u{7}   12\nx           3\n");
+        assert_eq!(printed(Format::Table), "NAME          ENTRIES\nconn\\u{7}\\n   12\nx             3\n");
     }
 
     #[test]
     fn json_lines_are_one_record_a_line() {
         assert_eq!(
             printed(Format::Jsonl),
-            "{\"name\":\"conn\\u0007\",\"entries\":12}\n{\"name\":\"x\",\"entries\":3}\n"
+            "{\"name\":\"conn\\u0007\\n\",\"entries\":12}\n{\"name\":\"x\",\"entries\":3}\n"
         );
     }
 

@@ -87,7 +87,20 @@ impl EndpointStore {
         let path = self.path(record);
         let mut name = OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
+        name.push(".new");
         self.folder.join(name)
+    }
+
+    /// Whether a record could be written now: one that is none is, and taken away again.
+    ///
+    /// # Errors
+    /// Why not, as [`put`](Self::put) would say.
+    pub fn probe(&self) -> io::Result<()> {
+        self.make_folder()?;
+        let path = self.folder.join(format!(".probe.{}", std::process::id()));
+        let written = write_new(&path, &EndpointRecord::default());
+        let removed = fs::remove_file(&path);
+        written.and(removed)
     }
 
     /// Removes what writers that were killed have left.
@@ -255,7 +268,7 @@ mod tests {
         let store = EndpointStore::below(root.path());
         store.put(&record("c1", "eth0")).unwrap();
         let name = store.path(&record("c1", "eth0")).file_name().unwrap().to_str().unwrap().to_owned();
-        let leftover = store.folder.join(format!(".{name}"));
+        let leftover = store.folder.join(format!(".{name}.new"));
         fs::write(&leftover, "{").unwrap();
         store.put(&record("c1", "eth0")).unwrap();
         assert!(!leftover.exists());

@@ -24,12 +24,12 @@ pub enum Error {
         action: String,
     },
     /// A system call failed.
-    #[error("cannot {action}: {source}")]
+    #[error("cannot {action}: {error}")]
     System {
         /// What was tried, and on what.
         action: String,
-        /// The kernel's answer.
-        source: io::Error,
+        /// The kernel's answer; part of the message, so it is no source, which would be told twice.
+        error: io::Error,
     },
 }
 
@@ -44,10 +44,10 @@ pub(crate) trait During<T> {
 impl<T, E: Into<io::Error>> During<T> for std::result::Result<T, E> {
     fn during(self, action: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|error| {
-            let source = error.into();
-            match source.raw_os_error() {
+            let error = error.into();
+            match error.raw_os_error() {
                 Some(libc::EPERM | libc::EACCES) => Error::Privilege { action: action() },
-                _ => Error::System { action: action(), source },
+                _ => Error::System { action: action(), error },
             }
         })
     }

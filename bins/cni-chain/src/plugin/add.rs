@@ -1,14 +1,15 @@
 //! ADD: finds the host-side ends of the attachment, records them, and hangs the datapath on them.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::Context;
-use chainkit_bpf::Settings;
+use chainkit_bpf::{Settings, detach_endpoint};
 use chainkit_cluster::EndpointRecord;
 use chainkit_cni::{PluginError, Request, ResultView, Version, code, echo};
-use chainkit_node::Netns;
+use chainkit_node::{Netns, survey};
 
-use crate::node::{Mode, is_whole, recorded};
+use crate::node::{Mode, Node, is_whole, recorded};
 use crate::plugin::{Call, datapath_error, options::Options};
 
 /// Returns the answer.
@@ -51,8 +52,11 @@ pub(crate) fn run(call: &Call, request: &Request, version: Version) -> Result<St
 
 /// Opens the pod's namespace, which must be another than the node's.
 pub(crate) fn open(path: &Path) -> Result<Netns, PluginError> {
-    let invalid =
-        |error: chainkit_node::Error| PluginError::new(code::INVALID_ENVIRONMENT, format!("CNI_NETNS: {error}"));
+    let invalid = |error: chainkit_node::Error| {
+        let lacks = matches!(error, chainkit_node::Error::Privilege { .. });
+        let code = if lacks { code::DATAPATH } else { code::INVALID_ENVIRONMENT };
+        PluginError::new(code, format!("CNI_NETNS: {error}"))
+    };
     let netns = Netns::open(path).map_err(invalid)?;
     if netns.inode() == Netns::current().map_err(invalid)?.inode() {
         let message = format!("CNI_NETNS: {} is the node's own network namespace", path.display());
@@ -65,33 +69,54 @@ pub(crate) fn open(path: &Path) -> Result<Netns, PluginError> {
 
 fn attach(call: &Call, record: &mut EndpointRecord, netns: &Netns, options: &Options) -> anyhow::Result<()> {
     let node = &call.node;
-    let (known, others): (Vec<_>, Vec<_>) =
-        node.store.of_container(&record.container_id).into_iter().partition(|known| same_attachment(known, record));
-    let found = node.survey(netns, &others)?;
+    let lock = node.lock()?;
+    let found = survey(netns)?;
+    let ends: HashSet<u32> = found.host_ends.iter().map(|end| end.host_ifindex).collect();
+    let claims = Claims::find(node, record, &ends)?;
     record.interfaces = recorded(&found);
+    record.interfaces.retain(|interface| !claims.of_others.contains(&interface.host_ifindex));
     call.log.debug(format_args!("found {:?} with addresses {:?}", record.interfaces, found.addresses));
     if !found.addresses.is_empty() {
         let of_ours = |name: &str| record.interfaces.iter().any(|interface| interface.name == name);
         record.addresses = found.addresses.iter().filter(|one| of_ours(&one.ifname)).map(|one| one.address).collect();
     }
-    // Only what changes the datapath waits for others.
-    let lock = node.lock()?;
-    for known in &known {
-        if is_same(known, record) && is_whole(node, known) {
-            call.log.info("attached already; nothing was changed");
-            return Ok(());
-        }
-        if known.interfaces != record.interfaces {
-            // Of an earlier try, whose interfaces are gone.
-            node.take_away(&lock, known)?;
-        }
+    let is_there = |known: &EndpointRecord| {
+        !known.interfaces.is_empty() && known.interfaces.iter().all(|interface| ends.contains(&interface.host_ifindex))
+    };
+    if claims.mine.iter().any(|known| is_there(known) && is_whole(node, known)) {
+        call.log.info("attached already; nothing was changed");
+        return Ok(());
     }
     if record.interfaces.is_empty() {
         anyhow::ensure!(options.mode != Mode::Enforce, "none of its interfaces has an end on the node to enforce at");
-        call.log.warning("none of its interfaces has an end on the node: nothing to attach to");
+        let why = if claims.of_others.is_empty() {
+            "none of its interfaces has an end on the node"
+        } else {
+            "its interfaces belong to other attachments already"
+        };
+        call.log.warning(format_args!("{why}: nothing to attach to"));
     }
-    let settings = Settings { mode: options.mode.number(), connections: options.connections, ..Settings::default() };
+    let mut mode = options.mode;
+    if let Some(datapath) = node.datapath()? {
+        for interface in claims.mine.iter().chain(&claims.nameless).flat_map(|known| &known.interfaces) {
+            match datapath.endpoint(interface.host_ifindex)? {
+                // What is enforced already is not loosened by this.
+                Some((_, endpoint)) if ends.contains(&interface.host_ifindex) => {
+                    mode = mode.max(Mode::of(endpoint.mode))
+                }
+                // Of an earlier try, whose interfaces are gone.
+                _ => detach_endpoint(&datapath, &node.pins, &lock, interface.host_ifindex)?,
+            }
+        }
+    }
+    mode.name().clone_into(&mut record.mode);
+    let settings = Settings { mode: mode.number(), connections: options.connections, ..Settings::default() };
     node.put_in_place(&lock, record, settings, options.kit)?;
+    for old in claims.mine.iter().chain(&claims.nameless) {
+        if node.store.path(old) != node.store.path(record) {
+            node.store.remove(old)?;
+        }
+    }
     for interface in &record.interfaces {
         call.log.info(format!("attached to {} ({} in the pod), {}", interface.host_name, interface.name, record.mode));
     }
@@ -102,15 +127,52 @@ fn attach(call: &Call, record: &mut EndpointRecord, netns: &Netns, options: &Opt
     Ok(())
 }
 
+/// The records that have to do with the pod's interfaces.
+struct Claims {
+    /// Of this attachment, by an earlier call.
+    mine: Vec<EndpointRecord>,
+    /// Of pods that were adopted when nobody knew their container: now it is known.
+    nameless: Vec<EndpointRecord>,
+    /// Host sides that other attachments have.
+    of_others: HashSet<u32>,
+}
+
+impl Claims {
+    fn find(node: &Node, wanted: &EndpointRecord, ends: &HashSet<u32>) -> anyhow::Result<Self> {
+        let (mine, others): (Vec<_>, Vec<_>) =
+            node.store.of_container(&wanted.container_id).into_iter().partition(|known| same_attachment(known, wanted));
+        let of = |records: &[EndpointRecord]| -> HashSet<u32> {
+            records.iter().flat_map(|record| record.interfaces.iter().map(|one| one.host_ifindex)).collect()
+        };
+        let mut claims = Self { of_others: of(&others), nameless: Vec::new(), mine };
+        let of_mine = of(&claims.mine);
+        let is_strange = |ifindex: &u32| !of_mine.contains(ifindex) && !claims.of_others.contains(ifindex);
+        let Some(datapath) = node.datapath()? else { return Ok(claims) };
+        let mut strange = false;
+        for ifindex in ends.iter().filter(|ifindex| is_strange(ifindex)) {
+            strange |= datapath.endpoint(*ifindex)?.is_some();
+        }
+        // All records are read only where that is sure to find one.
+        for record in if strange { node.store.all().0 } else { Vec::new() } {
+            if record.container_id == wanted.container_id
+                || !record.interfaces.iter().any(|interface| ends.contains(&interface.host_ifindex))
+            {
+                continue;
+            }
+            if record.container_id.is_empty() {
+                claims.nameless.push(record);
+            } else {
+                claims.of_others.extend(record.interfaces.iter().map(|interface| interface.host_ifindex));
+            }
+        }
+        Ok(claims)
+    }
+}
+
 /// Whether two records are of one attachment; one that was adopted may not know its network or interface.
 pub(crate) fn same_attachment(known: &EndpointRecord, wanted: &EndpointRecord) -> bool {
     let agree = |known: &str, wanted: &str| known.is_empty() || wanted.is_empty() || known == wanted;
     known.container_id == wanted.container_id
         && agree(&known.network, &wanted.network)
         && agree(&known.ifname, &wanted.ifname)
-}
-
-/// Whether a repeated ADD has nothing to do, as far as the records tell.
-fn is_same(known: &EndpointRecord, wanted: &EndpointRecord) -> bool {
-    known.interfaces == wanted.interfaces && known.network == wanted.network && known.ifname == wanted.ifname
 }

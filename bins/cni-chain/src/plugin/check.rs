@@ -32,7 +32,11 @@ pub(crate) fn run(call: &Call, request: &Request, version: Version) -> Result<()
     let found = call.node.survey(&netns, &others).map_err(|error| changed(error.to_string()))?;
     if recorded(&found) != record.interfaces {
         let names = |interfaces: &[chainkit_cluster::EndpointInterface]| {
-            interfaces.iter().map(|one| format!("{} behind {}", one.name, one.host_name)).collect::<Vec<_>>().join(", ")
+            interfaces
+                .iter()
+                .map(|one| format!("{} behind {} ({})", one.name, one.host_name, one.host_ifindex))
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         return Err(changed(format!(
             "the pod's interfaces are {:?}, and were {:?}",

@@ -154,6 +154,10 @@ fn open(path: &Path) -> io::Result<File> {
         // A pipe without a reader must not hold up a pod.
         options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC).open(path)
     };
+    if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
+        // One level: a path that is wrong higher up is a mistake.
+        fs::create_dir(folder)?;
+    }
     let file = open()?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));

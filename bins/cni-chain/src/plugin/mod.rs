@@ -56,7 +56,10 @@ pub(crate) fn main(command: &OsStr) -> ExitCode {
     // A runtime that does not listen any more has given the call up, and calls DEL.
     match writeln!(io::stdout().lock(), "{text}") {
         Ok(()) => exit,
-        Err(_) => ExitCode::FAILURE,
+        Err(error) => {
+            call.log.error(format!("cannot write the answer to stdout: {error}"));
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -137,8 +140,8 @@ pub(crate) fn datapath_error(message: &str, error: &anyhow::Error) -> PluginErro
         matches!(error.kind(), io::ErrorKind::OutOfMemory | io::ErrorKind::WouldBlock | io::ErrorKind::ResourceBusy)
     };
     let passes = error.chain().any(|cause| match cause.downcast_ref::<chainkit_bpf::Error>() {
-        Some(chainkit_bpf::Error::System { source, .. }) => busy(source),
-        Some(chainkit_bpf::Error::Full(..)) => true,
+        Some(chainkit_bpf::Error::System { error, .. }) => busy(error),
+        Some(chainkit_bpf::Error::Full(..) | chainkit_bpf::Error::Busy { .. }) => true,
         _ => false,
     });
     PluginError::new(if passes { code::TRY_AGAIN } else { code::DATAPATH }, message).details(format!("{error:#}"))

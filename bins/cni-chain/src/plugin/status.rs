@@ -12,5 +12,8 @@ pub(crate) fn run(call: &Call, request: &Request, version: Version) -> Result<()
     let unavailable = |error: chainkit_bpf::Error| {
         PluginError::new(code::NOT_AVAILABLE, "the datapath cannot be put in place").details(error.to_string())
     };
-    Datapath::can_install(&call.node.pins).map_err(unavailable)
+    Datapath::can_install(&call.node.pins).map_err(unavailable)?;
+    call.node.store.probe().map_err(|error| {
+        PluginError::new(code::NOT_AVAILABLE, "endpoint records cannot be written").details(error.to_string())
+    })
 }

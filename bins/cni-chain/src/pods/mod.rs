@@ -71,8 +71,10 @@ pub(crate) struct Found {
     pub(crate) pods: Vec<FoundPod>,
     /// What was asked for and is not there, with the reason.
     pub(crate) missing: Vec<String>,
-    /// What could not be asked or read, and so may have told of more.
+    /// What could not be asked or read, or told of what is not so.
     pub(crate) warnings: Vec<String>,
+    /// Whether something could not be asked or read, so that there may be more.
+    pub(crate) is_partial: bool,
 }
 
 /// Finds pods of the node whose root is `root`, in the network namespace of this thread, which is to be the node's.
@@ -88,6 +90,7 @@ pub(crate) fn find(root: &Path, runtime_endpoint: Option<&Path>, wanted: Wanted<
         claims.extend(more);
         found.warnings.extend(warnings);
     }
+    found.is_partial = !found.warnings.is_empty();
     let interfaces = interfaces().context("cannot list the interfaces of this node")?;
     let mut look =
         Look { root, node: Netns::current()?.inode(), interfaces, pods: Vec::new(), by_inode: HashMap::new() };

@@ -182,7 +182,8 @@ fn names_that_are_not_ours_are_left_alone_among_the_pins() {
         if Kit::best() == Kit::Tcx {
             assert_eq!(node.links(), both(&cart));
         }
-        assert_eq!(Pins::other_abis(lab.root()).unwrap(), [99]);
+        // What is left of a datapath, without its maps, is none.
+        assert_eq!(Pins::other_abis(lab.root()).unwrap(), Vec::<u32>::new());
         assert_eq!(node.install().endpoints_gone(&node.pins).unwrap(), Vec::<u32>::new());
         node.detach(&cart);
         assert_eq!(node.links(), []);

@@ -275,3 +275,93 @@ fn release_takes_one_or_all_and_purge_leaves_nothing() {
         assert_eq!(fine(lab, &["release", "--all", "--purge"]), [] as [Value; 0]);
     });
 }
+
+/// The mode that is in force at a pod's interface.
+fn mode_of(lab: &Lab, pod: &Pod) -> u8 {
+    let datapath = Datapath::open(&Pins::below(lab.root())).unwrap().unwrap();
+    datapath.endpoint(pod.host_ifindex).unwrap().unwrap().1.mode
+}
+
+#[test]
+fn adopting_again_without_a_mode_loosens_nothing() {
+    on_node(|lab| {
+        let cart = lab.pod("shop", "cart").unwrap();
+        let netns = cart.netns_path().to_str().unwrap();
+        fine(lab, &["adopt", "--netns", netns, "--mode", "enforce"]);
+        assert_eq!(fine(lab, &["adopt", "--netns", netns])[0]["result"], "already");
+        assert_eq!(mode_of(lab, &cart), mode::ENFORCE);
+        assert_eq!(fine(lab, &["adopt", "--netns", netns, "--mode", "audit"])[0]["result"], "adopted");
+        assert_eq!(mode_of(lab, &cart), mode::AUDIT);
+    });
+}
+
+#[test]
+fn what_has_lost_its_record_is_named_and_can_be_released() {
+    on_node(|lab| {
+        let cart = lab.pod("shop", "cart").unwrap();
+        adopt(lab, &[&cart]);
+        let folder = lab.root().join("run/chainkit/endpoints");
+        fs::remove_dir_all(&folder).unwrap();
+        let bad = cni_chain(lab, &["status"]);
+        assert_eq!(bad.code, Some(1));
+        assert!(problems(&bad.records[0]).contains(&cart.host_ifname), "{:?}", bad.records);
+        assert!(fine(lab, &["endpoints"])[0]["problems"][0].as_str().unwrap().contains("no record"));
+        assert_eq!(fine(lab, &["release", "--all"])[0]["interfaces"][0], cart.host_ifname.as_str());
+        crate::stage::eventually("cart is still attached", || ids(&cart).is_empty());
+        assert_eq!(cni_chain(lab, &["status"]).code, Some(0));
+    });
+}
+
+#[test]
+fn nothing_is_said_to_be_released_where_the_pins_cannot_be_seen() {
+    on_node(|lab| {
+        let cart = lab.pod("shop", "cart").unwrap();
+        adopt(lab, &[&cart]);
+        // Another tree, with the records and without the BPF filesystem: as in a container that lacks the mount.
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::create_dir_all(elsewhere.path().join("run/chainkit/endpoints")).unwrap();
+        for record in fs::read_dir(lab.root().join("run/chainkit/endpoints")).unwrap() {
+            let record = record.unwrap();
+            fs::copy(record.path(), elsewhere.path().join("run/chainkit/endpoints").join(record.file_name())).unwrap();
+        }
+        let mut command = lab.node().command(program("cni-chain").unwrap());
+        let Output { status, stdout, .. } =
+            command.arg("--root").arg(elsewhere.path()).args(["release", "--all", "-j"]).output().unwrap();
+        assert_eq!(status.code(), Some(4));
+        assert_eq!(records(&String::from_utf8(stdout).unwrap())[0]["result"], "failed");
+        assert_eq!(ids(&cart).len(), 2);
+    });
+}
+
+#[test]
+fn an_interface_that_was_renamed_is_named_and_released_by_either_name() {
+    on_node(|lab| {
+        let cart = lab.pod("shop", "cart").unwrap();
+        adopt(lab, &[&cart]);
+        let down = format!("link set {} down", cart.host_ifname);
+        let name = format!("link set {} name enirenamed", cart.host_ifname);
+        lab.node().ip([down.as_str(), name.as_str(), "link set enirenamed up"]).unwrap();
+        let bad = cni_chain(lab, &["status"]);
+        assert_eq!(bad.code, Some(1));
+        assert!(problems(&bad.records[0]).contains("called enirenamed now"), "{:?}", bad.records);
+        assert_eq!(fine(lab, &["release", "--ifname", "enirenamed"])[0]["result"], "released");
+        crate::stage::eventually("cart is still attached", || ids(&cart).is_empty());
+    });
+}
+
+#[test]
+fn a_process_that_holds_the_lock_for_good_holds_up_no_look() {
+    on_node(|lab| {
+        let cart = lab.pod("shop", "cart").unwrap();
+        adopt(lab, &[&cart]);
+        let _held = NodeLock::take(lab.root()).unwrap();
+        let status = cni_chain(lab, &["status"]);
+        assert_eq!((status.code, &status.records[0]["current"]), (Some(1), &Value::Null));
+        assert!(problems(&status.records[0]).contains("lock"), "{:?}", status.records);
+        assert_eq!(fine(lab, &["endpoints"]).len(), 1);
+        let held_up = cni_chain(lab, &["release", "--all"]);
+        assert_eq!(held_up.code, Some(4));
+        assert!(held_up.stderr.contains("lock"), "{}", held_up.stderr);
+        assert_eq!(ids(&cart).len(), 2);
+    });
+}

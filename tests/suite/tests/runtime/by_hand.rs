@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use chainkit_lab::PodSpec;
 use chainkit_lab::cni::{Attachment, Verb};
+use chainkit_lab::{Lab, Pod, PodSpec};
 
 use crate::node::{assert_nothing_left, assert_pod_attached, aws_by, datapath, log, records};
-use crate::stage::on_node_by_each_kit;
+use crate::stage::{on_node_by_each_kit, send_all, udp_sink};
 
 #[test]
 fn a_repeated_add_answers_the_same_and_changes_nothing() {
@@ -144,5 +144,104 @@ fn a_pod_of_the_same_name_comes_before_the_old_one_is_deleted() {
         assert_eq!(records(lab).len(), 1);
         lab.delete_pod_through(&chain, &new).unwrap();
         assert_nothing_left(lab);
+    });
+}
+
+/// What a primary would have handed on.
+const PREVIOUS: &str = r#"{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"/x"}],"ips":[]}"#;
+
+fn adopt(lab: &Lab, pod: &Pod, more: &[&str]) {
+    let mut command = lab.node().command(chainkit_lab::program("cni-chain").unwrap());
+    let done = command
+        .args(["adopt", "--root"])
+        .arg(lab.root())
+        .arg("--netns")
+        .arg(pod.netns_path())
+        .args(more)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn an_add_after_its_interface_was_renamed_forgets_no_connection() {
+    on_node_by_each_kit(|lab, kit| {
+        let chain = aws_by(lab, "1.0.0", kit);
+        let (web, cart) =
+            ["web", "cart"].map(|name| lab.pod_through(&chain, &PodSpec::new("shop", name)).unwrap()).into();
+        let sink = udp_sink(&web);
+        send_all(&cart, &sink, 20, 10);
+        let [down, name] = ["down", "name enirenamed"].map(|what| format!("link set {} {what}", cart.host_ifname));
+        lab.node().ip([down.as_str(), name.as_str(), "link set enirenamed up"]).unwrap();
+        chain.call(1, Verb::Add, &cart.attachment(), Some(PREVIOUS)).unwrap().succeed().unwrap();
+        let (slot, _) = datapath(lab).endpoint(cart.host_ifindex).unwrap().unwrap();
+        let sent = datapath(lab).connections(slot).unwrap().into_iter().find(|one| one.protocol == 17).unwrap();
+        assert_eq!(sent.conn.tx_packets, 20);
+    });
+}
+
+#[test]
+fn a_pod_that_was_adopted_without_a_name_becomes_the_runtimes_at_its_next_call() {
+    on_node_by_each_kit(|lab, kit| {
+        let chain = aws_by(lab, "1.0.0", kit);
+        let (web, cart) = (lab.pod("shop", "web").unwrap(), lab.pod("shop", "cart").unwrap());
+        for pod in [&web, &cart] {
+            adopt(lab, pod, &["--mode", "enforce", "--attach", kit.name()]);
+        }
+        // ADD takes the record over, and loosens nothing.
+        chain.call(1, Verb::Add, &web.attachment(), Some(PREVIOUS)).unwrap().succeed().unwrap();
+        let of_web: Vec<_> = records(lab)
+            .into_iter()
+            .filter(|one| one["interfaces"][0]["host_name"] == web.host_ifname.as_str())
+            .collect();
+        assert_eq!(of_web.len(), 1, "{of_web:?}");
+        assert_eq!((&of_web[0]["pod_name"], &of_web[0]["mode"]), (&"web".into(), &"enforce".into()));
+        let (_, endpoint) = datapath(lab).endpoint(web.host_ifindex).unwrap().unwrap();
+        assert_eq!(endpoint.mode, chainkit_abi::mode::ENFORCE);
+        // DEL finds it by its namespace.
+        chain.call(1, Verb::Del, &cart.attachment(), None).unwrap().succeed().unwrap();
+        assert!(datapath(lab).endpoint(cart.host_ifindex).unwrap().is_none());
+        // And what it cannot find any more, it sweeps.
+        lab.delete_pod(&web).unwrap();
+        let strange = Attachment::new("nobody-knows", "/run/netns/gone");
+        chain.call(1, Verb::Del, &strange, None).unwrap().succeed().unwrap();
+        assert_nothing_left(lab);
+    });
+}
+
+#[test]
+fn a_lost_pin_takes_nobody_elses_attachment_away() {
+    on_node_by_each_kit(|lab, kit| {
+        let chain = aws_by(lab, "1.0.0", kit);
+        let web = lab.pod_through(&chain, &PodSpec::new("shop", "web")).unwrap();
+        let pins = chainkit_bpf::Pins::below(lab.root());
+        fs::remove_file(pins.directory().join("maps/CONTROL")).unwrap();
+        let cart = lab.pod("shop", "cart").unwrap();
+        let answer = chain.call(1, Verb::Add, &cart.attachment(), Some(PREVIOUS)).unwrap().run().unwrap();
+        for direction in chainkit_bpf::Direction::BOTH {
+            assert_eq!(chainkit_bpf::hung(web.host_ifindex, direction).unwrap().len(), 1, "{answer:?}");
+        }
+        if answer.status.success() {
+            assert_pod_attached(lab, &web);
+            assert_pod_attached(lab, &cart);
+        } else {
+            // Filters do not tell which datapath the pins were of: it is refused, and said what to do.
+            assert!(answer.stdout.contains("adopt --all"), "{answer:?}");
+        }
+    });
+}
+
+#[test]
+fn a_lock_that_is_never_given_back_is_told_as_something_to_try_again() {
+    on_node_by_each_kit(|lab, kit| {
+        let chain = aws_by(lab, "1.0.0", kit);
+        let cart = lab.pod("shop", "cart").unwrap();
+        let held = chainkit_bpf::NodeLock::take(lab.root()).unwrap();
+        let answer = chain.call(1, Verb::Add, &cart.attachment(), Some(PREVIOUS)).unwrap().run().unwrap();
+        assert_eq!(answer.code(), Some(11), "{answer:?}");
+        chain.call(1, Verb::Del, &cart.attachment(), None).unwrap().succeed().unwrap();
+        drop(held);
+        chain.call(1, Verb::Add, &cart.attachment(), Some(PREVIOUS)).unwrap().succeed().unwrap();
+        assert_pod_attached(lab, &cart);
     });
 }
