@@ -1,39 +1,44 @@
-//! What `polload` says of itself.
+//! What `polload` can be asked.
 
 use std::process::ExitCode;
 
-use chainkit_cli::{Program, Section};
-use clap::Command;
+use chainkit_cli::{Program, run};
+use clap::{Command, FromArgMatches, Subcommand};
 
-const PROGRAM: Program = Program {
-    name: "polload",
-    command,
-    manual: &[
-        Section { title: "EXAMPLES", text: "    polload --version" },
-        Section {
-            title: "EXIT STATUS",
-            text: "\
-0
-  Help or the version was printed.
+use crate::{diff, explain, lint, manual, matrix};
 
-4
-  Anything else was asked for: it is not built yet, and nothing was changed.",
-        },
-        Section { title: "SEE ALSO", text: "cni-chain(1), flowdump(1), mapstat(1), netcheck(1)" },
-    ],
-};
+const PROGRAM: Program = Program { name: "polload", command, manual: manual::SECTIONS };
 
 pub(crate) fn main() -> ExitCode {
-    chainkit_cli::pending(&PROGRAM, false)
+    run(&PROGRAM, |matches, log| match Ask::from_arg_matches(matches)? {
+        Ask::Matrix(ask) => matrix::run(&ask, log),
+        Ask::Explain(ask) => explain::run(&ask, log),
+        Ask::Diff(ask) => diff::run(&ask, log),
+        Ask::Lint(ask) => lint::run(&ask, log),
+    })
 }
 
 fn command() -> Command {
-    Command::new(PROGRAM.name)
-        .version(env!("CARGO_PKG_VERSION"))
-        .about("Turn network policies into kernel tables")
+    let command = Command::new(PROGRAM.name).version(env!("CARGO_PKG_VERSION"));
+    Ask::augment_subcommands(command)
+        .subcommand_required(true)
+        .about("Say what network policies mean")
         .long_about(
-            "Compiles network policies into kernel tables, proves that the tables mean the policies, and explains a verdict.\n\nNot built yet: this version answers --help and --version, and \
-             every other call with exit code 4.",
+            "Reads Kubernetes objects from files and says what their network policies mean: who may reach whom, why, \
+             and which policies do not say what they seem to. It needs no cluster and no privilege.",
         )
-        .after_help("Examples:\n  polload --version")
+        .after_help(manual::EXAMPLES_IN_SHORT)
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+enum Ask {
+    /// Who may reach whom
+    Matrix(matrix::Ask),
+    /// Why one may reach the other, or not, and what would change it
+    Explain(explain::Ask),
+    /// Who may reach whom no longer, or as of now
+    Diff(diff::Ask),
+    /// Mistakes that change what policies mean
+    Lint(lint::Ask),
 }

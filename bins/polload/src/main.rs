@@ -1,8 +1,20 @@
-//! `polload`: turn network policies into kernel tables. Start at [`cli`].
+//! `polload`: says what network policies mean: who may reach whom, why, and which of them do not say what they seem to.
+//!
+//! It reads objects and prints; it changes nothing and asks no cluster. Start at [`cli`] for what it can be asked; each
+//! command has a file of its own, [`inputs`] is what all of them read, and [`pairs`] is who
+//! may reach whom, for those that show it.
 
 #![forbid(unsafe_code)]
 
 mod cli;
+mod diff;
+mod explain;
+mod inputs;
+mod lint;
+mod manual;
+mod matrix;
+mod pairs;
+mod party;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -1,44 +1,120 @@
-//! What `polload` does as a program.
+//! What `polload` does as a program, whatever it is asked.
 
-#![allow(clippy::unwrap_used, reason = "a failure shows its line")]
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a failure shows its line")]
 
+mod common;
+
+use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
-fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_polload")).args(arguments).env_remove("CNI_COMMAND").output().unwrap()
-}
+use common::{policy, run, run_on, shop};
 
 #[test]
 fn help_and_version_end_with_0() {
-    for flag in ["--help", "-h"] {
-        let help = run(&[flag]);
-        assert_eq!(help.status.code(), Some(0));
-        let text = String::from_utf8(help.stdout).unwrap();
-        assert!(text.contains("Usage: polload") && text.contains("Examples:"), "{text}");
+    for arguments in
+        [&["--help"][..], &["-h"], &["matrix", "--help"], &["explain", "-h"], &["diff", "-h"], &["lint", "--help"]]
+    {
+        let help = run(arguments);
+        assert_eq!(help.code, Some(0), "{arguments:?}");
+        assert!(help.stdout.contains("Usage: polload"), "{}", help.stdout);
     }
+    assert!(run(&["--help"]).stdout.contains("Examples:"));
     let version = run(&["--version"]);
-    assert_eq!(version.status.code(), Some(0));
-    assert_eq!(String::from_utf8(version.stdout).unwrap(), concat!("polload ", env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(version.code, Some(0));
+    assert_eq!(version.stdout, concat!("polload ", env!("CARGO_PKG_VERSION"), "\n"));
 }
 
 #[test]
-fn every_other_call_is_not_built_yet() {
-    for arguments in [&[][..], &["show"], &["--nonsense"], &["show", "--help"], &["-o", "json", "all"]] {
-        let refused = run(arguments);
-        assert_eq!(refused.status.code(), Some(4), "{arguments:?}");
-        assert!(refused.stdout.is_empty(), "{arguments:?}");
-        let message = String::from_utf8(refused.stderr).unwrap();
-        assert!(message.starts_with("polload: not built yet"), "{arguments:?}: {message}");
+fn usage_errors_end_with_2_and_print_nothing() {
+    for arguments in [
+        &[][..],
+        &["apply"],
+        &["matrix"],
+        &["matrix", "-", "-"],
+        &["matrix", "-", "-o", "svg"],
+        &["explain", "-", "--from", "a/b", "--to", "c/d"],
+        &["explain", "-", "--from", "b", "--to", "c/d", "--port", "80/tcp"],
+        &["explain", "-", "--from", "a/b", "--to", "c/d", "--port", "80/icmp"],
+        &["diff", "-"],
+        &["diff", "-", "-"],
+        &["diff", "-", "/nonexistent/manifests"],
+        &["diff", "-", "-", "-"],
+        &["lint", "/nonexistent/manifests"],
+    ] {
+        let refused = run_on("", arguments);
+        assert_eq!(refused.code, Some(2), "{arguments:?}: {}", refused.stderr);
+        assert!(refused.stdout.is_empty() && !refused.stderr.is_empty(), "{arguments:?}");
     }
 }
 
 #[test]
-fn under_json_logs_the_refusal_is_an_object() {
-    let refused = run(&["show", "--log", "json"]);
-    assert_eq!(refused.status.code(), Some(4));
-    let message = String::from_utf8(refused.stderr).unwrap();
-    assert!(message.starts_with(r#"{"level":"error","message":"not built yet"#), "{message}");
+fn commands_that_are_not_built_are_not_offered() {
+    let help = run(&["--help"]).stdout;
+    for command in ["equivalent", "redundant", "contains", "apply", "verify"] {
+        assert!(!help.contains(&format!("  {command} ")), "{command}: {help}");
+    }
+}
+
+#[test]
+fn what_cannot_be_used_is_told_and_the_rest_counts() {
+    let input = format!("{}---\nkind: Pod\nmetadata: {{name: [}}\n---\nkind: Secret\napiVersion: v1\n", shop());
+    let matrix = run_on(&input, &["matrix", "-", "-o", "jsonl"]);
+    assert_eq!(matrix.code, Some(0), "{}", matrix.stderr);
+    assert!(!matrix.records().is_empty());
+    assert!(
+        matrix.stderr.contains("polload: warning: -:") && matrix.stderr.contains("document 6"),
+        "{}",
+        matrix.stderr
+    );
+    assert!(matrix.stderr.contains("passed over: 1 v1 Secret"), "{}", matrix.stderr);
+}
+
+#[test]
+fn strict_refuses_all_for_one_bad_document() {
+    let sound = shop();
+    let input = format!("{sound}---\nkind: Pod\nmetadata: {{name: x}}\nspec: 7\n");
+    for command in [
+        &["matrix", "-", "--strict"][..],
+        &["lint", "-", "--strict"],
+        &["explain", "-", "--strict", "--from", "shop/web", "--to", "shop/db", "--port", "80"],
+    ] {
+        let refused = run_on(&input, command);
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{command:?}");
+        assert!(refused.stderr.contains("Pod/default/x: spec: "), "{}", refused.stderr);
+        assert_eq!(run_on(&sound, command).code, Some(0), "{command:?}");
+    }
+}
+
+#[test]
+fn inputs_that_hold_nothing_of_use_are_bad_input() {
+    for input in ["", "just words", "kind: Secret\napiVersion: v1\n"] {
+        let refused = run_on(input, &["matrix", "-"]);
+        assert_eq!(refused.code, Some(2), "{input}: {}", refused.stderr);
+        assert!(refused.stderr.contains("no Kubernetes objects of use in -"), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn files_folders_and_stdin_are_read_together() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path().join("policies/inner");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("deny.yml"), policy("deny", "{podSelector: {}, policyTypes: [Ingress]}")).unwrap();
+    let file = scratch.path().join("more.json");
+    fs::write(&file, r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"extra","namespace":"bank"}}"#).unwrap();
+    let inputs = [scratch.path().join("policies").to_str().unwrap().to_owned(), file.to_str().unwrap().to_owned()];
+    let matrix = run_on(&shop(), &["matrix", &inputs[0], "-", &inputs[1], "-o", "jsonl"]);
+    assert_eq!(matrix.code, Some(0), "{}", matrix.stderr);
+    let to = |name: &str| matrix.records().iter().any(|row| row["dst"] == name);
+    assert!(to("bank/till[Pod]") && to("bank/extra[Pod]") && !to("shop/web[Pod]"), "{}", matrix.stdout);
+}
+
+#[test]
+fn messages_are_objects_under_json_logs() {
+    let refused = run_on("", &["matrix", "-", "--log", "json"]);
+    assert_eq!(refused.code, Some(2));
+    let message: serde_json::Value = serde_json::from_str(refused.stderr.trim()).unwrap();
+    assert_eq!(message["level"], "error");
 }
 
 #[test]
@@ -51,8 +127,8 @@ fn committed_man_page_and_completions_are_up_to_date() {
         ("complete-fish", "completions/polload.fish"),
     ] {
         let made = run(&["--generate", kind]);
-        assert_eq!(made.status.code(), Some(0), "{kind}");
-        let committed = std::fs::read(top.join(file)).unwrap_or_default();
+        assert_eq!(made.code, Some(0), "{kind}");
+        let committed = fs::read_to_string(top.join(file)).unwrap_or_default();
         assert!(
             made.stdout == committed,
             "{file} differs from what polload --generate {kind} makes: run tests/generate"

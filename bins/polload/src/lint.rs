@@ -1,0 +1,167 @@
+//! `polload lint`: mistakes that change what policies mean.
+
+mod addresses;
+mod cluster_wide;
+mod fields;
+mod network;
+mod pods;
+
+use std::io::Write;
+
+use chainkit_cli::{Exit, Failure, Log, OutputArgs, Row, write_rows};
+use chainkit_cluster::model::{Cluster, Located, Problem};
+use clap::Args;
+use serde::Serialize;
+
+use crate::inputs::Inputs;
+use pods::Pods;
+
+/// What is asked.
+#[derive(Args, Debug)]
+pub(crate) struct Ask {
+    #[command(flatten)]
+    inputs: Inputs,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Severity {
+    /// It does not do what it says.
+    Error,
+    /// It hardly does what was meant.
+    Warning,
+    /// Worth knowing.
+    Info,
+}
+
+/// Something about a policy that its author should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename = "Lint")]
+struct Finding {
+    id: &'static str,
+    severity: Severity,
+    file: String,
+    line: usize,
+    object: String,
+    message: String,
+    remedy: String,
+}
+
+impl Row for Finding {
+    const HEADER: &'static [&'static str] = &["SEVERITY", "ID", "PLACE", "OBJECT", "MESSAGE", "REMEDY"];
+
+    fn cells(&self) -> Vec<String> {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Info => "info",
+        };
+        let place = format!("{}:{}", self.file, self.line);
+        let (id, object) = (self.id.to_owned(), self.object.clone());
+        vec![severity.to_owned(), id, place, object, self.message.clone(), self.remedy.clone()]
+    }
+}
+
+pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
+    let cluster = ask.inputs.read_quietly()?;
+    if let Some(first) = cluster.problems.first().filter(|_| ask.inputs.strict()) {
+        let problems = cluster.problems.len() + cluster.more_problems;
+        return Err(Failure::usage(format!("{problems} things cannot be used, the first is {first}"))
+            .remedy("mend the input, or leave --strict out to look at the rest")
+            .into());
+    }
+    let findings = look(&cluster);
+    if cluster.more_problems > 0 {
+        log.warning(format!("{} more objects or fields cannot be used", cluster.more_problems));
+    }
+    let found = findings.iter().any(|finding| finding.severity <= Severity::Warning);
+    let mut out = std::io::stdout().lock();
+    if !findings.is_empty() || ask.output.format() != chainkit_cli::Format::Table {
+        write_rows(&mut out, ask.output.format(), findings)?;
+    }
+    out.flush()?;
+    Ok(if found { Exit::No } else { Exit::Fine })
+}
+
+/// All findings, in order of their places.
+fn look(cluster: &Cluster) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = cluster.problems.iter().map(unusable).collect();
+    let pods = Pods::new(cluster);
+    let addresses = addresses::Addresses::new(cluster);
+    for policy in &cluster.network_policies {
+        let metadata = &policy.value.metadata;
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let mut told = Told::new(policy, "NetworkPolicy", format!("NetworkPolicy/{namespace}/{name}"));
+        network::look(policy, &pods, &addresses, &mut told);
+        findings.append(&mut told.findings);
+    }
+    for policy in &cluster.cluster_policies {
+        let kind = policy.value.kind.name();
+        let mut told = Told::new(policy, kind, format!("{kind}/{}", policy.value.name));
+        cluster_wide::look(policy, &pods, &addresses, &mut told);
+        findings.append(&mut told.findings);
+    }
+    findings.extend(cluster_wide::same_priority(cluster, &pods));
+    findings.extend(cluster_wide::unreachable(cluster));
+    findings.sort_by(|a, b| (&a.file, a.line, a.id, &a.object).cmp(&(&b.file, b.line, b.id, &b.object)));
+    findings
+}
+
+/// What could not be used is a finding, too.
+fn unusable(problem: &Problem) -> Finding {
+    let field = if problem.field.is_empty() { String::new() } else { format!("{}: ", problem.field) };
+    let document = if problem.document > 0 { format!(" (document {})", problem.document) } else { String::new() };
+    Finding {
+        id: "unusable",
+        severity: Severity::Error,
+        file: problem.file.to_string(),
+        line: problem.line,
+        object: problem.object.clone(),
+        message: format!("{field}{}{document}", problem.reason),
+        remedy: "mend it: what cannot be used is left out, and a policy that is left out does not protect".to_owned(),
+    }
+}
+
+/// Findings about one policy.
+struct Told<'a> {
+    file: String,
+    object: String,
+    line_of: Box<dyn Fn(&str) -> usize + 'a>,
+    findings: Vec<Finding>,
+}
+
+impl<'a> Told<'a> {
+    /// With what can be said of a policy of any kind.
+    fn new<T>(policy: &'a Located<T>, kind: &str, object: String) -> Self {
+        let line_of = Box::new(move |path: &str| policy.line(path));
+        let mut told = Self { file: policy.origin.file.to_string(), object, line_of, findings: Vec::new() };
+        for (field, known) in fields::unknown(kind, &policy.lines) {
+            told.push(
+                "unknown-field",
+                Severity::Error,
+                &field,
+                format!("{field} is no field of {kind}: what it was to say is not said"),
+                format!("fields here are {}", known.join(", ")),
+            );
+        }
+        told
+    }
+
+    /// A finding at the field of a path.
+    fn push(&mut self, id: &'static str, severity: Severity, path: &str, message: String, remedy: impl Into<String>) {
+        self.findings.push(Finding {
+            id,
+            severity,
+            file: self.file.clone(),
+            line: (self.line_of)(path),
+            object: self.object.clone(),
+            message,
+            remedy: remedy.into(),
+        });
+    }
+}
