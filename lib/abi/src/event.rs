@@ -20,15 +20,15 @@ pub mod kind {
     pub const FLAGS: u8 = 3;
     /// The verdict changed.
     pub const VERDICT: u8 = 4;
-    /// A packet was denied, first or again after a while; [`Event::count`] says how many it stands for.
+    /// A packet was denied, first or again after a while; [`Event::count`](super::Event::count) says how many it stands for.
     pub const DENIED: u8 = 5;
-    /// The connection has ended, with its final counters; [`Event::reason`] is one of [`close`](super::close).
+    /// The connection has ended, with its final counters; [`Event::reason`](super::Event::reason) is one of [`close`](super::close).
     pub const CLOSE: u8 = 6;
     /// The connection is active; told every five seconds.
     pub const ACTIVE: u8 = 7;
     /// Any other packet; told to observers that ask for each packet.
     pub const PACKET: u8 = 8;
-    /// A packet that could not be parsed; [`Event::reason`] is one of [`reason`](super::reason).
+    /// A packet that could not be parsed; [`Event::reason`](super::Event::reason) is one of [`reason`](super::reason).
     pub const MALFORMED: u8 = 9;
     /// An ICMP error that belongs to a connection.
     pub const RELATED: u8 = 10;

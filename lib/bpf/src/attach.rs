@@ -166,7 +166,7 @@ impl Attachment {
         pins.pin_link(self.ifindex, self.direction, link.as_fd())
     }
 
-    /// Takes the program off the interface; a qdisc stays (see [`remove_empty_clsact`]). An interface that is gone is no
+    /// Takes the program off the interface; a qdisc stays on the interface. An interface that is gone is no
     /// error. A link goes when its last holder drops it.
     ///
     /// # Errors
