@@ -15,6 +15,7 @@ mod frames;
 mod load;
 mod meminfo;
 mod memory;
+mod policy;
 mod report;
 mod stats;
 mod traffic;
@@ -63,6 +64,8 @@ enum Work {
     Memory,
     /// ADD and DEL beside another plugin, many at once, adopting, and swapping programs under load.
     Chain,
+    /// Compiling and explaining policy at the size of a large cluster.
+    Policy,
     /// Have the kernel verify every program of these objects, and attach none.
     Load {
         /// An eBPF object with chainkit's programs.
@@ -95,12 +98,14 @@ fn work(cli: Cli) -> Result<()> {
         Some(Work::Events { flowdump }) => events::measure(&report, flowdump.as_deref()),
         Some(Work::Memory) => memory::measure(&report, rounds(21)),
         Some(Work::Chain) => chain::measure(&report, rounds(51)),
+        Some(Work::Policy) => policy::measure(&report, rounds(5)),
         Some(Work::Load { .. }) | None => {
             cost::measure(&report, rounds(201))?;
             traffic::measure(&report, rounds(9))?;
             events::measure(&report, std::env::var_os("CHAINKIT_FLOWDUMP").map(PathBuf::from).as_deref())?;
             memory::measure(&report, rounds(21))?;
-            chain::measure(&report, rounds(51))
+            chain::measure(&report, rounds(51))?;
+            policy::measure(&report, rounds(5))
         }
     }
 }

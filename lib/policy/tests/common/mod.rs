@@ -1,5 +1,7 @@
 //! Clusters in the open: what the tests of this crate build their input with.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, reason = "each test file takes what it needs of these")]
+
+pub mod large;
 
 use std::net::IpAddr;
 
