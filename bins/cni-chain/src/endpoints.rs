@@ -117,6 +117,7 @@ impl Row for Endpoint {
 
 /// Prints them.
 pub(crate) fn run(asked: &Asked, args: &EndpointsArgs) -> anyhow::Result<Exit> {
+    Datapath::require_privileges().map_err(failure)?;
     let datapath = asked.node.datapath().map_err(failure)?;
     let (records, warnings) = asked.node.store.all();
     let exit = if warnings.is_empty() { Exit::Fine } else { Exit::Partial };

@@ -15,7 +15,7 @@ use chainkit_bpf::{
     Datapath, Direction, Hung, Kit, NodeLock, Pins, Settings, attach_endpoint, detach_endpoint, hung, run_directory,
 };
 use chainkit_cluster::{EndpointInterface, EndpointRecord, EndpointStore};
-use chainkit_node::{Netns, Survey, survey};
+use chainkit_node::{Netns, Survey};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -153,15 +153,6 @@ impl Node {
             return None;
         }
         serde_json::from_slice(&fs::read(path).ok()?).ok()
-    }
-
-    /// What a pod's namespace shows, less the interfaces that other attachments of the same pod have.
-    pub(crate) fn survey(&self, netns: &Netns, others: &[EndpointRecord]) -> chainkit_node::Result<Survey> {
-        let mut found = survey(netns)?;
-        let taken: HashSet<u32> =
-            others.iter().flat_map(|record| &record.interfaces).map(|interface| interface.host_ifindex).collect();
-        found.host_ends.retain(|end| !taken.contains(&end.host_ifindex));
-        Ok(found)
     }
 
     /// Puts an attachment in place: record, tables, programs. Whole or not at all; what was there already stays.

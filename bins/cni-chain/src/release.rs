@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use anyhow::Context;
-use chainkit_bpf::{NodeLock, detach_endpoint, run_directory};
+use chainkit_bpf::{Datapath, NodeLock, detach_endpoint, run_directory};
 use chainkit_cli::{Exit, Failure, Row, write_rows};
 use chainkit_cluster::EndpointRecord;
 use chainkit_node::Netns;
@@ -46,6 +46,7 @@ impl Row for Released {
 /// Releases what was selected.
 pub(crate) fn run(asked: &Asked, args: &ReleaseArgs) -> anyhow::Result<Exit> {
     let node = &asked.node;
+    Datapath::require_privileges().map_err(failure)?;
     // Taken before the records are read: none comes in between.
     let lock = if args.dry_run { None } else { Some(node.lock().map_err(failure)?) };
     let (mut records, warnings) = node.store.all();

@@ -66,6 +66,7 @@ pub(crate) fn run(asked: &Asked, args: &StatusArgs) -> anyhow::Result<Exit> {
 
 fn look(asked: &Asked) -> anyhow::Result<Status> {
     let node = &asked.node;
+    Datapath::require_privileges().map_err(failure)?;
     let mut problems = Vec::new();
     let others = Pins::other_abis(&asked.root.root).unwrap_or_default();
     let datapath = match Datapath::open(&node.pins) {

@@ -36,7 +36,7 @@ impl Source {
         if options.attach.is_empty() {
             let found = find(&root).map_err(failure)?.ok_or_else(|| {
                 Failure::new(Exit::Failed, "no interface of this network namespace carries chainkit's datapath")
-                    .remedy("attach it while this runs: flowdump --attach all, or --attach NS/POD")
+                    .remedy("attach it while this runs: flowdump --attach all, or --attach NS/POD; or for good: cni-chain adopt --all")
             })?;
             return Ok(Self::Found(Box::new(found)));
         }

@@ -69,6 +69,14 @@ impl Datapath {
         }
     }
 
+    /// Whether this process has the capabilities that it takes to look at a node's datapath, and to change it.
+    ///
+    /// # Errors
+    /// [`Error::Privilege`], which names those that lack.
+    pub fn require_privileges() -> Result<()> {
+        privilege::require(&privilege::ATTACH, "look at the node's datapath")
+    }
+
     /// Whether [`install`](Self::install) can be expected to succeed; changes nothing and loads nothing.
     ///
     /// # Errors

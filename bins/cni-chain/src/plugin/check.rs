@@ -1,9 +1,10 @@
 //! CHECK: whether all is as ADD left it.
 
-use chainkit_cluster::EndpointRecord;
+use chainkit_cluster::{EndpointInterface, EndpointRecord};
 use chainkit_cni::{PluginError, Request, ResultView, Version, code};
+use chainkit_node::survey;
 
-use crate::node::recorded;
+use crate::node::{Mode, recorded};
 use crate::plugin::{Call, add, datapath_error, options::Options, since};
 
 pub(crate) fn run(call: &Call, request: &Request, version: Version) -> Result<(), PluginError> {
@@ -24,32 +25,27 @@ pub(crate) fn run(call: &Call, request: &Request, version: Version) -> Result<()
         network,
         ..EndpointRecord::default()
     };
-    let (known, others): (Vec<_>, Vec<_>) =
-        call.node.store.of_container(container_id).into_iter().partition(|known| add::same_attachment(known, &wanted));
-    let Some(record) = known.first() else {
+    let known = call.node.store.of_container(container_id);
+    let Some(record) = known.iter().find(|known| add::same_attachment(known, &wanted)) else {
         return Err(changed(format!("no record of container {container_id}, interface {ifname}")));
     };
-    let found = call.node.survey(&netns, &others).map_err(|error| changed(error.to_string()))?;
-    if recorded(&found) != record.interfaces {
-        let names = |interfaces: &[chainkit_cluster::EndpointInterface]| {
-            interfaces
-                .iter()
-                .map(|one| format!("{} behind {} ({})", one.name, one.host_name, one.host_ifindex))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        return Err(changed(format!(
-            "the pod's interfaces are {:?}, and were {:?}",
-            names(&recorded(&found)),
-            names(&record.interfaces)
-        )));
+    let found = survey(&netns).map_err(|error| changed(error.to_string()))?;
+    // What the pod has besides is other attachments', or none of this chain's.
+    let now = recorded(&found);
+    for was in &record.interfaces {
+        let is_there = |one: &EndpointInterface| (one.ifindex, one.host_ifindex) == (was.ifindex, was.host_ifindex);
+        if !now.iter().any(is_there) {
+            let (name, host, index) = (&was.name, &was.host_name, was.host_ifindex);
+            return Err(changed(format!("the pod's interface {name} behind {host} (index {index}) is gone")));
+        }
     }
     for address in view.addresses {
         if !found.addresses.iter().any(|one| one.address == address) {
             return Err(changed(format!("the pod has lost the address {address}")));
         }
     }
-    if record.mode != options.mode.name() {
+    // A mode that was tightened since is no loss.
+    if Mode::named(&record.mode).unwrap_or_default() < options.mode {
         return Err(changed(format!("mode: the pod's is {}, not {}", record.mode, options.mode.name())));
     }
     let datapath = call.node.datapath().map_err(|error| datapath_error("cannot open the datapath", &error.into()))?;
