@@ -365,3 +365,22 @@ fn a_process_that_holds_the_lock_for_good_holds_up_no_look() {
         assert_eq!(ids(&cart).len(), 2);
     });
 }
+
+#[test]
+fn what_may_not_be_looked_at_is_not_said_to_be_absent() {
+    on_node(|lab| {
+        let cart = lab.pod("shop", "cart").unwrap();
+        adopt(lab, &[&cart]);
+        let cni_chain = program("cni-chain").unwrap();
+        for arguments in [&["status"][..], &["endpoints"], &["release", "--all"], &["adopt", "--all"]] {
+            let mut command = lab.node().command("setpriv");
+            command.args(["--bounding-set=-all", "--inh-caps=-all", "--"]).arg(&cni_chain);
+            let Output { status, stdout, stderr } =
+                command.arg("--root").arg(lab.root()).args(arguments).output().unwrap();
+            let stderr = String::from_utf8_lossy(&stderr);
+            assert_eq!((status.code(), stdout.len()), (Some(3), 0), "{arguments:?}: {stderr}");
+            assert!(stderr.contains("CAP_BPF") && stderr.contains("CAP_NET_ADMIN"), "{arguments:?}: {stderr}");
+        }
+        assert_eq!(ids(&cart).len(), 2);
+    });
+}

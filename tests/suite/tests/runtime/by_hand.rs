@@ -245,3 +245,20 @@ fn a_lock_that_is_never_given_back_is_told_as_something_to_try_again() {
         assert_pod_attached(lab, &cart);
     });
 }
+
+#[test]
+fn check_minds_its_own_interfaces_and_no_mode_that_was_tightened() {
+    on_node_by_each_kit(|lab, kit| {
+        let chain = aws_by(lab, "1.0.0", kit);
+        let pod = lab.pod_through(&chain, &PodSpec::new("shop", "web")).unwrap();
+        let check = || chain.call(1, Verb::Check, &pod.attachment(), Some(PREVIOUS)).unwrap().run().unwrap();
+        assert!(check().status.success(), "{:?}", check());
+        adopt(lab, &pod, &["--mode", "audit"]);
+        // As another attachment's plugin, which this chain has no part in, would add it.
+        let more = format!("link add eniother type veth peer name net1 netns {}", pod.netns_path().display());
+        lab.node().ip([more.as_str()]).unwrap();
+        assert!(check().status.success(), "{:?}", check());
+        lab.node().ip([format!("link del {}", pod.host_ifname).as_str()]).unwrap();
+        assert_eq!(check().code(), Some(101), "{:?}", check());
+    });
+}
