@@ -19,8 +19,7 @@ fn read(text: &str) {
     // Objects that are given again replace the first ones, and are told.
     reader.text("again", text);
     let cluster = reader.finish();
-    // What ends too soon is told at the line after the last.
-    let lines = text.matches(['\n', '\r']).count() + 2;
+    let lines = text.matches(['\n', '\r']).count() + 1;
     assert!(cluster.problems.len() <= MAX_PROBLEMS);
     for problem in &cluster.problems {
         assert!(problem.line <= lines && !problem.to_string().is_empty());

@@ -170,6 +170,21 @@ fn kinds_that_mean_nothing_here_are_counted() {
 }
 
 #[test]
+fn what_ends_too_soon_is_at_fault_in_its_last_line() {
+    for (text, line) in
+        [("a: [\n", 1), ("a: [", 1), ("kind: Pod\nmetadata: {\n\n", 3), ("---\nkind: Pod\n---\na: [\n", 4)]
+    {
+        let cluster = read(text);
+        assert_eq!(
+            cluster.problems.iter().map(|problem| problem.line).max(),
+            Some(line),
+            "{text:?}: {:?}",
+            cluster.problems
+        );
+    }
+}
+
+#[test]
 fn yaml_means_what_kubectl_takes_it_for() {
     let text = "kind: Namespace\nmetadata:\n  name: \"010\"\n  labels:\n    a: 'yes'\n    b: !!str 1\n    c: \"1e3\"\n    d: 1.2.3\n    e: |\n      x\n";
     let cluster = read(text);

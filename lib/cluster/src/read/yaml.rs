@@ -48,7 +48,12 @@ pub(super) fn read(text: &str, first_line: usize, part: &mut dyn FnMut(Part)) ->
     let offset = first_line.saturating_sub(1);
     let mut parser = Parser::new_from_str(text);
     let mut builder = Builder { offset, ..Builder::default() };
-    while let Some(event) = next(&mut parser, offset)? {
+    // What ends too soon is at fault in its last line, not in one that is not there.
+    let within = |fault: Fault| {
+        let last = text.lines().count().max(1).saturating_add(offset);
+        Fault { line: fault.line.min(last), ..fault }
+    };
+    while let Some(event) = next(&mut parser, offset).map_err(within)? {
         builder.event(event.0, event.1, part)?;
     }
     Ok(())
