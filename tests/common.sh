@@ -75,13 +75,16 @@ install_packages() {
     local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq -y)
     "${apt[@]}" update </dev/null
     # A container runtime that starts by itself would bring interfaces and rules of its own to this machine; tests start theirs.
-    local policy=/usr/sbin/policy-rc.d made_policy=0 status=0
-    if [[ ! -e $policy ]]; then
-        printf '#!/bin/sh\nexit 101\n' >"$policy"
-        chmod 755 "$policy"
-        made_policy=1
-    fi
-    "${apt[@]}" install --no-install-recommends "${missing[@]}" </dev/null >/dev/null || status=$?
-    ((!made_policy)) || rm -f "$policy"
-    ((status == 0)) || die "cannot install these Debian packages: ${missing[*]}"
+    # In a shell of its own, so that what keeps it from starting goes however that ends.
+    (
+        policy=/usr/sbin/policy-rc.d
+        if [[ ! -e $policy ]]; then
+            trap 'rm -f "$policy"' EXIT
+            trap 'exit 130' INT
+            trap 'exit 143' TERM HUP
+            printf '#!/bin/sh\nexit 101\n' >"$policy"
+            chmod 755 "$policy"
+        fi
+        "${apt[@]}" install --no-install-recommends "${missing[@]}" </dev/null >/dev/null
+    ) || die "cannot install these Debian packages: ${missing[*]}"
 }
