@@ -262,3 +262,33 @@ fn check_minds_its_own_interfaces_and_no_mode_that_was_tightened() {
         assert_eq!(check().code(), Some(101), "{:?}", check());
     });
 }
+
+#[test]
+fn del_takes_all_away_on_a_full_disk() {
+    on_node_by_each_kit(|lab, kit| {
+        // In a mount namespace of its own `run` is a small file system; it is filled between ADD and DEL.
+        const SCRIPT: &str = r#"
+            mount -t tmpfs -o size=128k small "$CHAINKIT_ROOT/run" || exit 90
+            CNI_COMMAND=ADD "$0" <"$1" >/dev/null || exit 91
+            ls "$CHAINKIT_ROOT"/run/chainkit/endpoints/*.json >/dev/null || exit 92
+            ! cat /dev/zero >"$CHAINKIT_ROOT/run/filler" 2>/dev/null || exit 93
+            ! echo x >"$CHAINKIT_ROOT/run/more" 2>/dev/null || exit 94
+            CNI_COMMAND=DEL "$0" <"$1" || exit 95
+            test -z "$(ls -A "$CHAINKIT_ROOT/run/chainkit/endpoints")" || exit 96
+        "#;
+        let chain = aws_by(lab, "1.0.0", kit);
+        let cart = lab.pod("shop", "cart").unwrap();
+        let call = chain.call(1, Verb::Add, &cart.attachment(), Some(PREVIOUS)).unwrap();
+        let request = lab.root().join("tmp/request.json");
+        fs::write(&request, call.request()).unwrap();
+        let mut command = lab.node().command("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", SCRIPT]).arg(call.program()).arg(&request);
+        for (name, value) in call.command().get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        let done = command.output().unwrap();
+        assert!(done.status.success(), "{}: {}", done.status, String::from_utf8_lossy(&done.stderr));
+        assert!(datapath(lab).endpoint(cart.host_ifindex).unwrap().is_none());
+        assert_nothing_left(lab);
+    });
+}
