@@ -3,6 +3,7 @@
 //! Everything is kept as the objects say it; nothing is decided here. Positions are kept with what a verdict or a
 //! finding may have to point at.
 
+mod change;
 mod cluster_policy;
 mod lines;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
+pub use change::{Change, Object, ObjectName};
 pub(crate) use cluster_policy::RawSpec;
 pub use cluster_policy::{
     Action, ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterPort, ClusterRule, ClusterSubject, PodSelector, Tier,
@@ -149,6 +151,8 @@ pub struct Workload {
     pub node: Option<String>,
     /// Its service account; `default` where none is named.
     pub service_account: String,
+    /// When it was created, in seconds since 1970; 0 where it does not say. Of two pods with one address, the younger has it.
+    pub created: i64,
     /// Where it stands.
     pub origin: Origin,
 }

@@ -120,6 +120,7 @@ fn workload(
         name: key.name.clone(),
         kind: kind.to_owned(),
         owner: None,
+        created: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
         labels: metadata.labels.unwrap_or_default(),
         addresses: Vec::new(),
         ports: named_ports(spec, path, faults),

@@ -43,6 +43,7 @@ pub fn pod(name: &str, of: &[(&str, &str)], address: &str) -> Workload {
         host_network: false,
         node: Some("n1".to_owned()),
         service_account: "default".to_owned(),
+        created: 0,
         origin: Origin::none(),
     }
 }
