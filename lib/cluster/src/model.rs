@@ -72,6 +72,12 @@ impl Origin {
     }
 }
 
+impl Default for Origin {
+    fn default() -> Self {
+        Self::none()
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.file.is_empty() {

@@ -3,165 +3,217 @@
 //! A pod is in the sets that select it, and in the prefixes that contain its address. Every other address is in those
 //! prefixes alone: the prefixes that rules name cut the address space into regions, and the longest one that
 //! contains an address names its region.
+//!
+//! Between addresses and classes stand *atoms*: pods of one group, in one region, with the same named ports, which go
+//! through every change together. A change of rules is worked out for the atoms it concerns, and a class all of whose atoms
+//! change alike keeps its number, so that no address has to be told.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod regions;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::flow::{Direction, Options, Scope, Transport};
-use crate::prefix::{Family, Prefix, PrefixTable};
-use crate::rules::{Peers, PortMatch, Ports, Ruleset};
-use crate::world::{World, place};
+use chainkit_cluster::model::NamedPort;
 
-/// A port of a pod by the name that rules call it: place of the name in
-/// [`Ruleset::port_names`](crate::Ruleset::port_names), transport, number.
+use crate::flow::Transport;
+use crate::interned::Interned;
+use crate::prefix::{Prefix, PrefixTable};
+use crate::rules::{PeerSet, Ports, Ruleset};
+use crate::world::{GroupId, World, place};
+use regions::{RegionId, Regions};
+
+/// A port of a pod by the name that rules call it: number of the name ([`Ruleset::port_name`]), transport, number.
 pub type NamedNumber = (u32, Transport, u16);
 
 /// A class, by its place in [`Classes::all`].
 pub type ClassId = u32;
 
+/// What is not there: an atom's group or region, an atom's class before it has one.
+const NONE: u32 = u32::MAX;
+
 /// What rules can tell of an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Class {
-    /// Peer sets it is in, by their places in [`Ruleset::peer_sets`], in order.
+    /// Peer sets it is in, by their numbers ([`Ruleset::peer_set`]), in order. For pods those that hold every pod are left out.
     pub peers: Arc<[u32]>,
     /// Its ports that egress rules ask for by name: (name, transport, number), in order.
     pub names: Arc<[NamedNumber]>,
     /// Whether it is of the subjects' own node.
     pub own_node: bool,
+    /// Whether it is of pods, told where a rule speaks of every pod ([`Ruleset::is_everywhere`]).
+    pub pod: bool,
+}
+
+/// What makes addresses alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Kind {
+    group: GroupId,
+    region: RegionId,
+    ports: u32,
+}
+
+type AtomId = u32;
+
+#[derive(Clone, Debug)]
+struct Atom {
+    kind: Kind,
+    class: ClassId,
+    addresses: Vec<IpAddr>,
+    /// Workloads that are of this kind without an address, and regions as such.
+    others: u32,
 }
 
 /// The classes, and who is of which.
 #[derive(Clone, Debug, Default)]
 pub struct Classes {
-    /// The classes. The first is that of whom no rule names.
-    pub all: Vec<Class>,
-    ids: HashMap<Class, ClassId>,
-    /// Addresses whose class is not that of their region: pods and nodes.
-    pub addresses: HashMap<IpAddr, ClassId>,
-    /// Regions: all addresses of both families.
-    pub prefixes: PrefixTable<ClassId>,
-    /// For each workload its class without address.
-    workloads: Vec<ClassId>,
+    classes: Interned<Class>,
+    atoms: Vec<Atom>,
+    atom_ids: HashMap<Kind, AtomId>,
+    free_atoms: Vec<AtomId>,
+    atoms_of_group: Vec<Vec<AtomId>>,
+    /// The first is the region's own.
+    atoms_of_region: Vec<Vec<AtomId>>,
+    /// Addresses of pods: the atom and the place in it.
+    places: HashMap<IpAddr, (AtomId, u32)>,
+    in_order: BTreeSet<IpAddr>,
+    /// For each workload its atom without address, and its named ports.
+    workloads: Vec<Option<(AtomId, u32)>>,
+    port_lists: Interned<Vec<NamedPort>>,
+    regions: Regions,
+    /// Regions by class: all addresses of both families.
+    prefixes: PrefixTable<ClassId>,
+    nodes: HashMap<IpAddr, ClassId>,
+    /// Classes that addresses of nodes hold.
+    held_by_nodes: Vec<ClassId>,
     /// For the class of a node's address the one it has for the pods of that node.
     own: HashMap<ClassId, ClassId>,
+    used: Used,
+    pending: Pending,
+    /// Whether prefixes match pods.
+    cidrs_match_pods: bool,
+}
+
+/// What rules in force ask of addresses.
+#[derive(Clone, Debug, Default)]
+struct Used {
+    /// By set, how many rules name it.
+    sets: Vec<u32>,
+    with_blocks: BTreeSet<u32>,
+    sets_of_selection: Vec<Vec<u32>>,
+    sets_of_node: HashMap<u32, Vec<u32>>,
+    everywhere: u32,
+    /// By name of a port, how many egress rules ask for it.
+    names: HashMap<u32, u32>,
+}
+
+/// What is to be worked out at the next [`Classes::settle`].
+#[derive(Clone, Debug, Default)]
+struct Pending {
+    addresses: BTreeSet<IpAddr>,
+    atoms: HashSet<AtomId>,
+    groups: HashSet<GroupId>,
+    regions: bool,
+    nodes: bool,
+    all_pods: bool,
+    names: HashSet<u32>,
+}
+
+/// What a settlement changed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settled {
+    /// Classes that are not what they were, with what they were; none is one that was not there.
+    pub(crate) classes: HashMap<ClassId, Option<Class>>,
+    /// Addresses of pods and nodes that may be of another class.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// Whether prefixes may be of other classes.
+    pub(crate) prefixes: bool,
+}
+
+impl Class {
+    /// Whether the class is among a rule's peers.
+    #[must_use]
+    pub fn matches(&self, ruleset: &Ruleset, peers: crate::rules::Peers) -> bool {
+        match peers {
+            crate::rules::Peers::Any => true,
+            crate::rules::Peers::Set(set) => {
+                self.peers.binary_search(&set).is_ok() || (self.pod && ruleset.is_everywhere(set))
+            }
+        }
+    }
 }
 
 impl Classes {
-    /// Cuts the address space by the rules of `ruleset`.
-    #[must_use]
-    pub fn new(world: &World<'_>, ruleset: &Ruleset, options: &Options) -> Self {
-        let mut classes = Self::default();
-        classes.intern(Class::default());
-        let used = used_sets(ruleset);
-        let regions = Regions::new(ruleset, &used);
-        let prefixes = regions.table.iter();
-        let prefixes = prefixes.map(|(prefix, region)| {
-            let peers = regions.peers.get(region as usize).cloned().unwrap_or_default();
-            (prefix, classes.intern(Class { peers, ..Class::default() }))
-        });
-        let mut prefixes: Vec<_> = prefixes.collect();
-        drop_repeats(&mut prefixes);
-        classes.prefixes = PrefixTable::new(prefixes);
-
-        let selected = sets_of_groups(world, ruleset, &used);
-        let names = egress_names(ruleset);
-        let nothing: Arc<[u32]> = Arc::from([]);
-        // Pods of one group with the same named ports in one region have one class: found without building it again.
-        let mut known: HashMap<(u32, u32, Vec<NamedNumber>), ClassId> = HashMap::new();
-        for (at, workload) in world.cluster.workloads.iter().enumerate() {
-            let Some(group) = world.group_of(at) else {
-                classes.workloads.push(0);
-                continue;
-            };
-            let own_names = named_ports(&names, &workload.ports);
-            let mut class_in = |classes: &mut Self, region: u32| {
-                let key = (group, region, own_names.clone());
-                if let Some(class) = known.get(&key) {
-                    return *class;
-                }
-                let of_group = selected.get(group as usize).unwrap_or(&nothing);
-                let of_region = regions.peers.get(region as usize).unwrap_or(&nothing);
-                let class =
-                    Class { peers: merged(of_group, of_region), names: own_names.as_slice().into(), own_node: false };
-                let class = classes.intern(class);
-                known.insert(key, class);
-                class
-            };
-            let symbolic = class_in(&mut classes, u32::MAX);
-            classes.workloads.push(symbolic);
-            for address in &workload.addresses {
-                let address = address.to_canonical();
-                if world.pod_at(address) != Some(at) {
-                    continue;
-                }
-                let region = if options.cidrs_match_pods { regions.of(address) } else { u32::MAX };
-                let class = class_in(&mut classes, region);
-                if classes.prefixes.get(address) != Some(class) {
-                    classes.addresses.insert(address, class);
-                }
-            }
-        }
-        classes.add_nodes(world, ruleset, &regions, &used, options);
+    /// One class, that of whom no rule names.
+    pub(crate) fn new(cidrs_match_pods: bool) -> Self {
+        let mut classes = Self { cidrs_match_pods, ..Self::default() };
+        classes.classes.hold(Class::default());
+        classes.pending.regions = true;
+        classes.pending.nodes = true;
         classes
     }
 
-    fn add_nodes(&mut self, world: &World<'_>, ruleset: &Ruleset, regions: &Regions, used: &[u32], options: &Options) {
-        let mut sets_of_node: HashMap<u32, Vec<u32>> = HashMap::new();
-        for set in used {
-            let Some(peers) = ruleset.peer_sets.get(*set as usize) else { continue };
-            for node in &peers.nodes {
-                sets_of_node.entry(*node).or_default().push(*set);
-            }
-        }
-        let here = match &options.scope {
-            Scope::All => None,
-            Scope::Node(name) => world.node(name),
-        };
-        for (address, node) in world.node_addresses() {
-            let of_node = sets_of_node.get(&node).map_or(&[][..], Vec::as_slice);
-            let of_region = regions.peers.get(regions.of(address) as usize).map_or(&[][..], |peers| peers);
-            let base = Class { peers: merged(of_node, of_region), ..Class::default() };
-            let own = self.intern(Class { own_node: true, ..base.clone() });
-            let base = self.intern(base);
-            self.own.insert(base, own);
-            let class = if here == Some(node) { own } else { base };
-            // A pod that claims a node's address does not make the node a pod.
-            if self.prefixes.get(address) == Some(class) {
-                self.addresses.remove(&address);
-            } else {
-                self.addresses.insert(address, class);
-            }
-        }
+    /// The classes by number. The first is that of whom no rule names; one that is like it stands where a number is free.
+    #[must_use]
+    pub fn all(&self) -> &[Class] {
+        self.classes.all()
     }
 
-    fn intern(&mut self, class: Class) -> ClassId {
-        if let Some(id) = self.ids.get(&class) {
-            return *id;
-        }
-        let id = place(self.all.len());
-        self.all.push(class.clone());
-        self.ids.insert(class, id);
-        id
+    /// The classes that there are, with their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (ClassId, &Class)> {
+        self.classes.iter()
     }
 
-    /// A class by its place.
+    /// A class by its number.
     #[must_use]
     pub fn get(&self, class: ClassId) -> Option<&Class> {
-        self.all.get(class as usize)
+        self.classes.get(class)
     }
 
-    /// The class of an address: the exact entry first, then the longest prefix.
+    /// Whether a number is a class's.
+    #[must_use]
+    pub fn is_held(&self, class: ClassId) -> bool {
+        self.classes.held(class) > 0
+    }
+
+    /// The class of an address.
     #[must_use]
     pub fn of_address(&self, address: IpAddr) -> ClassId {
         let address = address.to_canonical();
-        self.addresses.get(&address).copied().or_else(|| self.prefixes.get(address)).unwrap_or(0)
+        self.exact(address).or_else(|| self.prefixes.get(address)).unwrap_or(0)
+    }
+
+    /// The class of an address that a pod or node has.
+    fn exact(&self, address: IpAddr) -> Option<ClassId> {
+        if let Some(class) = self.nodes.get(&address) {
+            return Some(*class);
+        }
+        let (atom, _) = self.places.get(&address)?;
+        self.atoms.get(*atom as usize).map(|atom| atom.class)
+    }
+
+    /// The class of an address of a pod or node, where it is not that of its region.
+    pub(crate) fn shown(&self, address: IpAddr) -> Option<ClassId> {
+        let class = self.exact(address)?;
+        let of_region = match self.places.get(&address).and_then(|(atom, _)| self.atoms.get(*atom as usize)) {
+            Some(atom) if atom.kind.region != NONE && !self.nodes.contains_key(&address) => {
+                self.class_of_region(atom.kind.region)
+            }
+            _ => self.prefixes.get(address),
+        };
+        (of_region != Some(class)).then_some(class)
+    }
+
+    /// Addresses of pods and nodes.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.places.keys().chain(self.nodes.keys()).copied()
     }
 
     /// The class of a workload as such, which no prefix contains.
     #[must_use]
     pub fn of_workload(&self, workload: usize) -> ClassId {
-        self.workloads.get(workload).copied().unwrap_or(0)
+        let atom = self.workloads.get(workload).copied().flatten();
+        atom.and_then(|(atom, _)| self.atoms.get(atom as usize)).map_or(0, |atom| atom.class)
     }
 
     /// The class of a node's address as the pods of that node see it.
@@ -169,86 +221,424 @@ impl Classes {
     pub fn as_own_node(&self, class: ClassId) -> ClassId {
         self.own.get(&class).copied().unwrap_or(class)
     }
-}
 
-/// Peer sets that a rule in force names.
-fn used_sets(ruleset: &Ruleset) -> Vec<u32> {
-    let policies = ruleset.tiers.iter().flat_map(|tier| &tier.policies).filter(|policy| !policy.subjects.is_empty());
-    let sets = policies.flat_map(|policy| &policy.rules).filter_map(|rule| match rule.peers {
-        Peers::Set(set) => Some(set),
-        Peers::Any => None,
-    });
-    let mut sets: Vec<u32> = sets.collect::<HashSet<_>>().into_iter().collect();
-    sets.sort_unstable();
-    sets
-}
-
-/// Names of ports that egress rules in force ask for, each with its place.
-fn egress_names(ruleset: &Ruleset) -> HashMap<&str, u32> {
-    let policies = ruleset.tiers.iter().flat_map(|tier| &tier.policies).filter(|policy| !policy.subjects.is_empty());
-    let rules = policies.flat_map(|policy| &policy.rules).filter(|rule| rule.direction == Direction::Egress);
-    names_in(ruleset, rules.map(|rule| &rule.ports))
-}
-
-/// Names that these ports ask for, each with its place.
-pub(crate) fn names_in<'r>(ruleset: &'r Ruleset, ports: impl Iterator<Item = &'r Ports>) -> HashMap<&'r str, u32> {
-    let mut names = HashMap::new();
-    for port in ports.flat_map(|ports| if let Ports::List(list) = ports { list.as_slice() } else { &[] }) {
-        if let PortMatch::Named { name, .. } = port
-            && let Some(text) = ruleset.port_names.get(*name as usize)
-        {
-            names.insert(text.as_str(), *name);
-        }
+    /// Regions by class: all addresses of both families.
+    #[must_use]
+    pub fn prefixes(&self) -> &PrefixTable<ClassId> {
+        &self.prefixes
     }
-    names
-}
 
-/// Those ports of a pod whose name is asked for.
-pub(crate) fn named_ports(
-    names: &HashMap<&str, u32>,
-    ports: &[chainkit_cluster::model::NamedPort],
-) -> Vec<NamedNumber> {
-    let found = ports.iter().filter_map(|port| {
-        names.get(port.name.as_str()).map(|name| (*name, Transport::from(port.protocol), port.number))
-    });
-    let mut found: Vec<_> = found.collect();
-    found.sort_unstable();
-    found.dedup();
-    found
-}
-
-/// For each group the peer sets that select it, in order.
-fn sets_of_groups(world: &World<'_>, ruleset: &Ruleset, used: &[u32]) -> Vec<Arc<[u32]>> {
-    let mut everywhere: Vec<u32> = Vec::new();
-    let mut sets: Vec<Vec<u32>> = vec![Vec::new(); world.groups.len()];
-    for set in used {
-        let Some(peers) = ruleset.peer_sets.get(*set as usize) else { continue };
-        let selections: Vec<_> = peers.pods.iter().filter_map(|id| ruleset.selections.get(*id as usize)).collect();
-        if selections.iter().any(|groups| groups.is_none()) {
-            everywhere.push(*set);
-            continue;
-        }
-        for group in selections.into_iter().flatten().flat_map(|groups| groups.iter()) {
-            if let Some(of_group) = sets.get_mut(*group as usize)
-                && of_group.last() != Some(set)
-            {
-                of_group.push(*set);
+    /// Takes in a workload that has joined `world`.
+    pub(crate) fn join(&mut self, world: &World<'_>, at: usize) {
+        let Some(workload) = world.cluster.workloads.get(at) else {
+            return;
+        };
+        self.pending.addresses.extend(workload.addresses.iter().map(IpAddr::to_canonical));
+        if let Some(group) = world.group_of(at) {
+            let mut ports = workload.ports.clone();
+            ports.sort_unstable();
+            ports.dedup();
+            let (ports, _) = self.port_lists.hold(ports);
+            let atom = self.atom(Kind { group, region: NONE, ports });
+            if let Some(atom) = self.atoms.get_mut(atom as usize) {
+                atom.others += 1;
+            }
+            self.workloads.resize(self.workloads.len().max(at + 1), None);
+            if let Some(workload) = self.workloads.get_mut(at) {
+                *workload = Some((atom, ports));
             }
         }
     }
-    let mut shared: HashMap<Vec<u32>, Arc<[u32]>> = HashMap::new();
-    let shared = sets
-        .into_iter()
-        .map(|of_group| shared.entry(of_group).or_insert_with_key(|of_group| merged(of_group, &everywhere)).clone());
-    shared.collect()
-}
 
-/// Two lists in order as one.
-fn merged(a: &[u32], b: &[u32]) -> Arc<[u32]> {
-    let mut all = [a, b].concat();
-    all.sort_unstable();
-    all.dedup();
-    all.into()
+    /// Takes out a workload that leaves `world`, where it is still what it was.
+    pub(crate) fn leave(&mut self, world: &World<'_>, at: usize) {
+        if let Some(workload) = world.cluster.workloads.get(at) {
+            // Whatever pod has them now is found when it is settled.
+            let addresses = workload.addresses.iter().map(IpAddr::to_canonical);
+            for address in addresses {
+                self.displace(address);
+                self.pending.addresses.insert(address);
+            }
+        }
+        if let Some((atom, ports)) = self.workloads.get_mut(at).and_then(Option::take) {
+            self.port_lists.release(ports);
+            if let Some(found) = self.atoms.get_mut(atom as usize) {
+                found.others = found.others.saturating_sub(1);
+            }
+            self.pending.atoms.insert(atom);
+        }
+    }
+
+    /// Has the classes of a group's pods worked out again.
+    pub(crate) fn touch_group(&mut self, group: GroupId) {
+        self.pending.groups.insert(group);
+    }
+
+    /// Has the classes of nodes' addresses worked out again.
+    pub(crate) fn touch_nodes(&mut self) {
+        self.pending.nodes = true;
+    }
+
+    /// A rule in force names this set.
+    pub(crate) fn use_set(&mut self, ruleset: &Ruleset, id: u32) {
+        let at = id as usize;
+        if self.used.sets.len() <= at {
+            self.used.sets.resize(at + 1, 0);
+        }
+        let Some(uses) = self.used.sets.get_mut(at) else { return };
+        *uses += 1;
+        if *uses == 1
+            && let Some(set) = ruleset.peer_set(id)
+        {
+            for selection in &set.pods {
+                let at = *selection as usize;
+                if self.used.sets_of_selection.len() <= at {
+                    self.used.sets_of_selection.resize(at + 1, Vec::new());
+                }
+                if let Some(sets) = self.used.sets_of_selection.get_mut(at) {
+                    sets.push(id);
+                }
+            }
+            for node in &set.nodes {
+                self.used.sets_of_node.entry(*node).or_default().push(id);
+            }
+            if !set.blocks.is_empty() {
+                self.used.with_blocks.insert(id);
+            }
+            if ruleset.is_everywhere(id) {
+                self.used.everywhere += 1;
+                self.pending.all_pods |= self.used.everywhere == 1;
+            }
+            self.touch_set(ruleset, id, set);
+        }
+    }
+
+    /// A rule that named this set is in force no longer.
+    pub(crate) fn drop_set(&mut self, ruleset: &Ruleset, id: u32) {
+        let Some(uses) = self.used.sets.get_mut(id as usize) else { return };
+        *uses = uses.saturating_sub(1);
+        if *uses == 0
+            && let Some(set) = ruleset.peer_set(id)
+        {
+            for selection in &set.pods {
+                if let Some(sets) = self.used.sets_of_selection.get_mut(*selection as usize) {
+                    sets.retain(|other| *other != id);
+                }
+            }
+            for node in &set.nodes {
+                if let Some(sets) = self.used.sets_of_node.get_mut(node) {
+                    sets.retain(|other| *other != id);
+                }
+            }
+            self.used.with_blocks.remove(&id);
+            if ruleset.is_everywhere(id) {
+                self.used.everywhere = self.used.everywhere.saturating_sub(1);
+                self.pending.all_pods |= self.used.everywhere == 0;
+            }
+            self.touch_set(ruleset, id, set);
+        }
+    }
+
+    fn touch_set(&mut self, ruleset: &Ruleset, id: u32, set: &PeerSet) {
+        // Who is in a set that holds every pod is not told class by class.
+        if !ruleset.is_everywhere(id) {
+            for selection in set.pods.iter().filter_map(|id| ruleset.selections.get(*id)) {
+                self.pending.groups.extend(&selection.groups);
+            }
+        }
+        self.pending.regions |= !set.blocks.is_empty();
+        self.pending.nodes |= !set.nodes.is_empty();
+    }
+
+    /// An egress rule in force has these ports.
+    pub(crate) fn use_names(&mut self, ports: &Ports) {
+        for name in ports.names() {
+            let uses = self.used.names.entry(name).or_default();
+            *uses += 1;
+            if *uses == 1 {
+                self.pending.names.insert(name);
+            }
+        }
+    }
+
+    /// An egress rule that had these ports is in force no longer.
+    pub(crate) fn drop_names(&mut self, ports: &Ports) {
+        for name in ports.names() {
+            if let Some(uses) = self.used.names.get_mut(&name) {
+                *uses -= 1;
+                if *uses == 0 {
+                    self.used.names.remove(&name);
+                    self.pending.names.insert(name);
+                }
+            }
+        }
+    }
+
+    /// The atom of a kind, which is made if it is new.
+    fn atom(&mut self, kind: Kind) -> AtomId {
+        if let Some(id) = self.atom_ids.get(&kind) {
+            return *id;
+        }
+        let id = self.free_atoms.pop().unwrap_or_else(|| place(self.atoms.len()));
+        let atom = Atom { kind, class: NONE, addresses: Vec::new(), others: 0 };
+        match self.atoms.get_mut(id as usize) {
+            Some(free) => *free = atom,
+            None => self.atoms.push(atom),
+        }
+        self.atom_ids.insert(kind, id);
+        for (list, at) in [(&mut self.atoms_of_group, kind.group), (&mut self.atoms_of_region, kind.region)] {
+            if at != NONE {
+                list.resize(list.len().max(at as usize + 1), Vec::new());
+                if let Some(atoms) = list.get_mut(at as usize) {
+                    atoms.push(id);
+                }
+            }
+        }
+        self.pending.atoms.insert(id);
+        id
+    }
+
+    /// Forgets an atom that nobody is of.
+    fn forget(&mut self, id: AtomId) {
+        let Some(atom) = self.atoms.get_mut(id as usize) else { return };
+        let kind = atom.kind;
+        atom.class = NONE;
+        self.atom_ids.remove(&kind);
+        for (list, at) in [(&mut self.atoms_of_group, kind.group), (&mut self.atoms_of_region, kind.region)] {
+            if let Some(atoms) = list.get_mut(at as usize) {
+                atoms.retain(|other| *other != id);
+            }
+        }
+        self.free_atoms.push(id);
+    }
+
+    fn displace(&mut self, address: IpAddr) {
+        let Some((id, at)) = self.places.remove(&address) else { return };
+        self.in_order.remove(&address);
+        let Some(atom) = self.atoms.get_mut(id as usize) else { return };
+        if (at as usize) < atom.addresses.len() {
+            atom.addresses.swap_remove(at as usize);
+        }
+        if let Some(moved) = atom.addresses.get(at as usize)
+            && let Some(place) = self.places.get_mut(moved)
+        {
+            place.1 = at;
+        }
+        if atom.addresses.is_empty() {
+            self.pending.atoms.insert(id);
+        }
+    }
+
+    fn class_of_region(&self, region: RegionId) -> Option<ClassId> {
+        let atom = self.atoms_of_region.get(region as usize)?.first()?;
+        self.atoms.get(*atom as usize).map(|atom| atom.class)
+    }
+
+    /// Works out what all that happened since the last time comes to.
+    pub(crate) fn settle(&mut self, world: &World<'_>, ruleset: &Ruleset) -> Settled {
+        let mut settled = Settled::default();
+        let pending = std::mem::take(&mut self.pending);
+        let mut touched = pending.addresses;
+        let mut atoms = pending.atoms;
+        if pending.regions {
+            self.cut(ruleset, &mut touched, &mut atoms);
+            settled.prefixes = true;
+        }
+        self.place_addresses(world, &touched);
+        atoms.extend(std::mem::take(&mut self.pending.atoms));
+        for group in &pending.groups {
+            atoms.extend(self.atoms_of_group.get(*group as usize).into_iter().flatten());
+        }
+        if pending.all_pods || !pending.names.is_empty() {
+            atoms.extend(self.atom_ids.values());
+        }
+        let moved = self.classify(ruleset, atoms, &mut settled);
+        settled.addresses = touched.into_iter().collect();
+        for id in moved {
+            let Some(atom) = self.atoms.get(id as usize) else { continue };
+            settled.addresses.extend(&atom.addresses);
+            let is_region = atom.kind.group == NONE;
+            if is_region && atom.kind.region != NONE {
+                settled.prefixes = true;
+                let pods = self.atoms_of_region.get(atom.kind.region as usize).into_iter().flatten();
+                let pods = pods.filter_map(|id| self.atoms.get(*id as usize));
+                settled.addresses.extend(pods.flat_map(|atom| &atom.addresses));
+            }
+        }
+        if settled.prefixes {
+            let prefixes = self.regions.iter();
+            let mut prefixes: Vec<(Prefix, ClassId)> =
+                prefixes.map(|(prefix, region)| (prefix, self.class_of_region(region).unwrap_or(0))).collect();
+            drop_repeats(&mut prefixes);
+            self.prefixes = PrefixTable::new(prefixes);
+        }
+        if pending.nodes || settled.prefixes || pending.regions {
+            self.classify_nodes(world, &mut settled);
+        }
+        settled.classes.retain(|id, was| was.as_ref() != self.classes.get(*id).filter(|_| self.classes.held(*id) > 0));
+        settled
+    }
+
+    /// Cuts the regions anew.
+    fn cut(&mut self, ruleset: &Ruleset, touched: &mut BTreeSet<IpAddr>, atoms: &mut HashSet<AtomId>) {
+        let sets = self.used.with_blocks.iter().filter_map(|id| Some((*id, ruleset.peer_set(*id)?)));
+        let recut = self.regions.cut(sets);
+        for region in recut.renamed {
+            atoms.extend(self.atoms_of_region.get(region as usize).into_iter().flatten());
+        }
+        for region in recut.gone {
+            let own = self.atoms_of_region.get(region as usize).and_then(|atoms| atoms.first()).copied();
+            if let Some(own) = own.and_then(|id| self.atoms.get_mut(id as usize)) {
+                own.others = 0;
+            }
+            atoms.extend(self.atoms_of_region.get(region as usize).into_iter().flatten());
+        }
+        for region in recut.new {
+            // A number that was given again has its own atom still, to be forgotten; its successor comes first.
+            let own = self.atom(Kind { group: NONE, region, ports: NONE });
+            if let Some(atom) = self.atoms.get_mut(own as usize) {
+                atom.others = 1;
+            }
+            atoms.insert(own);
+        }
+        for range in recut.moved {
+            touched.extend(self.in_order.range(range.first..=range.last));
+        }
+    }
+
+    /// Puts addresses where the pods that have them belong.
+    fn place_addresses(&mut self, world: &World<'_>, touched: &BTreeSet<IpAddr>) {
+        for address in touched {
+            let kind = world.pod_at(*address).and_then(|at| {
+                let group = world.group_of(at)?;
+                let (_, ports) = self.workloads.get(at).copied().flatten()?;
+                let region = if self.cidrs_match_pods { self.regions.of(*address) } else { NONE };
+                Some(Kind { group, region, ports })
+            });
+            let has = self.places.get(address).and_then(|(atom, _)| self.atoms.get(*atom as usize));
+            if has.map(|atom| atom.kind) == kind {
+                continue;
+            }
+            self.displace(*address);
+            if let Some(kind) = kind {
+                let id = self.atom(kind);
+                if let Some(atom) = self.atoms.get_mut(id as usize) {
+                    self.places.insert(*address, (id, place(atom.addresses.len())));
+                    atom.addresses.push(*address);
+                    self.in_order.insert(*address);
+                }
+            }
+        }
+    }
+
+    /// Gives these atoms the classes they belong to; tells which are of another class than before.
+    fn classify(&mut self, ruleset: &Ruleset, atoms: HashSet<AtomId>, settled: &mut Settled) -> Vec<AtomId> {
+        let mut moved = Vec::new();
+        let mut of_class: HashMap<ClassId, Vec<(AtomId, Class)>> = HashMap::new();
+        for id in atoms {
+            let Some(atom) = self.atoms.get(id as usize) else { continue };
+            if self.atom_ids.get(&atom.kind) != Some(&id) {
+                continue;
+            }
+            if atom.addresses.is_empty() && atom.others == 0 {
+                let class = atom.class;
+                self.forget(id);
+                self.release(class, settled);
+                continue;
+            }
+            let class = self.class_of_kind(ruleset, atom.kind);
+            if atom.class == NONE || self.classes.get(atom.class) != Some(&class) {
+                of_class.entry(atom.class).or_default().push((id, class));
+            }
+        }
+        for (old, atoms) in of_class {
+            let alike = atoms.windows(2).all(|pair| matches!(pair, [a, b] if a.1 == b.1));
+            let all = old != NONE && self.classes.held(old) as usize == atoms.len();
+            if let Some((_, new)) = atoms.first().filter(|_| alike && all) {
+                let was = self.classes.get(old).cloned();
+                if self.classes.rename(old, new.clone()) {
+                    settled.classes.entry(old).or_insert(was);
+                    continue;
+                }
+            }
+            for (id, class) in atoms {
+                let class = self.hold(class, settled);
+                if let Some(atom) = self.atoms.get_mut(id as usize) {
+                    atom.class = class;
+                }
+                self.release(old, settled);
+                moved.push(id);
+            }
+        }
+        moved
+    }
+
+    fn class_of_kind(&self, ruleset: &Ruleset, kind: Kind) -> Class {
+        let mut peers: Vec<u32> = Vec::new();
+        if kind.region != NONE {
+            peers.extend(self.regions.peers(kind.region));
+        }
+        if kind.group == NONE {
+            return Class { peers: peers.into(), ..Class::default() };
+        }
+        for selection in ruleset.selections.of_group(kind.group) {
+            peers.extend(self.used.sets_of_selection.get(*selection as usize).into_iter().flatten());
+        }
+        if self.used.everywhere > 0 {
+            peers.retain(|set| !ruleset.is_everywhere(*set));
+        }
+        peers.sort_unstable();
+        peers.dedup();
+        let mut names: Vec<NamedNumber> = Vec::new();
+        if !self.used.names.is_empty() {
+            let list = self.port_lists.get(kind.ports).map_or(&[][..], Vec::as_slice);
+            let used = |port: &NamedPort| {
+                let name = ruleset.port_names.find(&port.name).filter(|name| self.used.names.contains_key(name))?;
+                Some((name, Transport::from(port.protocol), port.number))
+            };
+            names.extend(list.iter().filter_map(used));
+            names.sort_unstable();
+            names.dedup();
+        }
+        Class { peers: peers.into(), names: names.into(), own_node: false, pod: self.used.everywhere > 0 }
+    }
+
+    fn classify_nodes(&mut self, world: &World<'_>, settled: &mut Settled) {
+        let here = world.own_node();
+        let held = std::mem::take(&mut self.held_by_nodes);
+        let before = std::mem::take(&mut self.nodes);
+        self.own.clear();
+        for (address, node) in world.node_addresses() {
+            let of_node = self.used.sets_of_node.get(&node).map_or(&[][..], Vec::as_slice);
+            let mut peers = [of_node, self.regions.peers(self.regions.of(address))].concat();
+            peers.sort_unstable();
+            peers.dedup();
+            let base = Class { peers: peers.into(), ..Class::default() };
+            let own = self.hold(Class { own_node: true, ..base.clone() }, settled);
+            let base = self.hold(base, settled);
+            self.held_by_nodes.extend([base, own]);
+            self.own.insert(base, own);
+            self.nodes.insert(address, if here == Some(node) { own } else { base });
+        }
+        held.into_iter().for_each(|class| self.release(class, settled));
+        settled.addresses.extend(before.keys().chain(self.nodes.keys()));
+    }
+
+    fn hold(&mut self, class: Class, settled: &mut Settled) -> ClassId {
+        let (id, new) = self.classes.hold(class);
+        if new {
+            settled.classes.entry(id).or_insert(None);
+        }
+        id
+    }
+
+    fn release(&mut self, id: ClassId, settled: &mut Settled) {
+        if id != NONE
+            && let Some(was) = self.classes.release(id)
+        {
+            settled.classes.entry(id).or_insert(Some(was));
+        }
+    }
 }
 
 /// Leaves out prefixes whose class is that of the prefix around them.
@@ -264,117 +654,4 @@ fn drop_repeats(prefixes: &mut Vec<(Prefix, ClassId)>) {
         }
         !repeats
     });
-}
-
-/// The regions into which the prefixes of rules cut all addresses.
-struct Regions {
-    /// A region for each prefix named, by its place in `peers`.
-    table: PrefixTable<u32>,
-    /// The peer sets of each region, in order.
-    peers: Vec<Arc<[u32]>>,
-}
-
-/// What happens to an address block where a prefix begins.
-#[derive(Clone, Copy)]
-enum Mark {
-    Begins,
-    Excepted,
-}
-
-impl Regions {
-    fn new(ruleset: &Ruleset, used: &[u32]) -> Self {
-        // Every prefix that is named, with the blocks it begins or is excepted from; sorted, so that a prefix comes
-        // before all inside it.
-        let mut marks: BTreeMap<Prefix, Vec<(Mark, usize)>> = BTreeMap::new();
-        let mut set_of_block: Vec<u32> = Vec::new();
-        for family in Family::BOTH {
-            marks.insert(Prefix::everything(family), Vec::new());
-        }
-        for set in used {
-            let Some(peers) = ruleset.peer_sets.get(*set as usize) else { continue };
-            for block in &peers.blocks {
-                // Nothing is left of a block that is excepted as a whole.
-                if block.except.iter().any(|except| except.covers(&block.prefix)) {
-                    continue;
-                }
-                let at = set_of_block.len();
-                set_of_block.push(*set);
-                marks.entry(block.prefix).or_default().push((Mark::Begins, at));
-                for except in &block.except {
-                    marks.entry(*except).or_default().push((Mark::Excepted, at));
-                }
-            }
-        }
-        let mut walk = Walk {
-            active: vec![false; set_of_block.len()],
-            set_of_block,
-            blocks_of_set: BTreeMap::new(),
-            path: Vec::new(),
-        };
-        let mut ids: HashMap<Vec<u32>, u32> = HashMap::new();
-        let mut peers: Vec<Arc<[u32]>> = Vec::new();
-        let mut table = Vec::with_capacity(marks.len());
-        for (prefix, marks) in marks {
-            walk.enter(prefix, &marks);
-            let sets: Vec<u32> = walk.blocks_of_set.keys().copied().collect();
-            let region = *ids.entry(sets).or_insert_with_key(|sets| {
-                peers.push(sets.as_slice().into());
-                place(peers.len() - 1)
-            });
-            table.push((prefix, region));
-        }
-        Self { table: PrefixTable::new(table), peers }
-    }
-
-    fn of(&self, address: IpAddr) -> u32 {
-        self.table.get(address).unwrap_or(u32::MAX)
-    }
-}
-
-/// A walk through nested prefixes, outermost first, that knows which blocks hold where it is.
-struct Walk {
-    active: Vec<bool>,
-    set_of_block: Vec<u32>,
-    /// How many blocks of each set hold; none with 0.
-    blocks_of_set: BTreeMap<u32, usize>,
-    /// Where it is, with the blocks that each step turned on or off.
-    path: Vec<(Prefix, Vec<usize>)>,
-}
-
-impl Walk {
-    fn enter(&mut self, prefix: Prefix, marks: &[(Mark, usize)]) {
-        while self.path.last().is_some_and(|(outer, _)| !outer.covers(&prefix)) {
-            if let Some((_, turned)) = self.path.pop() {
-                for block in turned.into_iter().rev() {
-                    self.turn(block);
-                }
-            }
-        }
-        let mut turned = Vec::new();
-        for (mark, block) in marks {
-            let active = self.active.get(*block).copied().unwrap_or(false);
-            // An exception outside of its block excepts nothing, and one inside another adds nothing.
-            if active == matches!(mark, Mark::Excepted) {
-                self.turn(*block);
-                turned.push(*block);
-            }
-        }
-        self.path.push((prefix, turned));
-    }
-
-    fn turn(&mut self, block: usize) {
-        let (Some(active), Some(set)) = (self.active.get_mut(block), self.set_of_block.get(block)) else {
-            return;
-        };
-        *active = !*active;
-        let count = self.blocks_of_set.entry(*set).or_insert(0);
-        if *active {
-            *count += 1;
-        } else {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.blocks_of_set.remove(set);
-            }
-        }
-    }
 }

@@ -1,11 +1,9 @@
 //! Rules to rows: what one subject's rules say of one class of peers, for every protocol and port at once.
 
-use std::collections::HashMap;
-
 use crate::classes::{Class, NamedNumber};
 use crate::flow::{Direction, Transport, Verdict};
 use crate::ports::{PortSet, Traffic};
-use crate::rules::{Action, Peers, PortMatch, Ports, Rule, RuleRef, Ruleset, TierDefault};
+use crate::rules::{Action, PortMatch, Ports, Rule, RuleRef, Ruleset, TierDefault};
 use crate::world::place;
 
 /// What decided.
@@ -36,7 +34,7 @@ pub struct Decision {
 }
 
 /// Decisions on every port of every transport.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PortTable {
     /// For each transport runs of ports in order, without a gap: the last port of the run, and its decision.
     runs: [Vec<(u16, Decision)>; 4],
@@ -148,7 +146,7 @@ impl SubjectRules {
             let tier_at = place(at);
             let mut passed = Traffic::none();
             let rules = self.rules(ruleset, direction).filter(|(at, _)| at.tier == tier_at);
-            for (at, rule) in rules.filter(|(_, rule)| class.matches(rule.peers)) {
+            for (at, rule) in rules.filter(|(_, rule)| class.matches(ruleset, rule.peers)) {
                 let taken = open.intersection(&traffic_of(&rule.ports, names));
                 if taken.is_empty() {
                     continue;
@@ -184,17 +182,6 @@ impl SubjectRules {
     }
 }
 
-impl Class {
-    /// Whether the class is among a rule's peers.
-    #[must_use]
-    pub fn matches(&self, peers: Peers) -> bool {
-        match peers {
-            Peers::Any => true,
-            Peers::Set(set) => self.peers.binary_search(&set).is_ok(),
-        }
-    }
-}
-
 /// The ports of a rule, for a destination that has these named ports.
 fn traffic_of(ports: &Ports, names: &[NamedNumber]) -> Traffic {
     let Ports::List(list) = ports else {
@@ -214,23 +201,4 @@ fn traffic_of(ports: &Ports, names: &[NamedNumber]) -> Traffic {
         }
     }
     traffic
-}
-
-/// Port tables, each kept once.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PortTables {
-    pub(crate) all: Vec<PortTable>,
-    ids: HashMap<PortTable, u32>,
-}
-
-impl PortTables {
-    pub(crate) fn intern(&mut self, table: PortTable) -> u32 {
-        if let Some(id) = self.ids.get(&table) {
-            return *id;
-        }
-        let id = place(self.all.len());
-        self.all.push(table.clone());
-        self.ids.insert(table, id);
-        id
-    }
 }

@@ -1,22 +1,28 @@
 //! The whole way from objects to a verdict, with its reason.
 
-use std::collections::HashMap;
+mod change;
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use chainkit_cluster::model::{Cluster, Problem};
 
-use crate::classes::{ClassId, Classes, named_ports, names_in};
+use crate::classes::{ClassId, Classes};
 use crate::compile::{Decision, Ground, PortTable, SubjectRules};
 use crate::explain::Cause;
-use crate::flow::{Direction, Flow, Options, Party, Verdict};
-use crate::lower::lower;
+use crate::flow::{Direction, Flow, Options, Party, Scope, Verdict};
+use crate::interned::Interned;
+use crate::lower;
 use crate::prefix::Family;
 use crate::reach::Reach;
 use crate::rules::{Policy, Ruleset};
-use crate::services::{Backend, Services, backends_of};
-use crate::tables::Tables;
-use crate::world::{World, place};
+use crate::services::{Backend, Services};
+use crate::tables::{Maker, Tables};
+use crate::world::{GroupId, World};
+
+pub(crate) use change::Changed;
 
 /// Rules of a set of subjects, by their place in [`Engine::policies`]: replicas share one.
 pub type PolicyId = u32;
@@ -29,10 +35,42 @@ pub struct Engine<'a> {
     ruleset: Ruleset,
     classes: Classes,
     services: Services,
-    policies: Vec<SubjectRules>,
+    policies: Interned<SubjectRules>,
     policy_of_workload: Vec<Option<PolicyId>>,
+    /// For each group with subjects the policies that select it, by tier and place.
+    policies_of_group: HashMap<GroupId, Vec<(u32, u32)>>,
+    /// By namespace the places of its network policies in their tier.
+    network_policies: HashMap<String, Vec<u32>>,
+    free: Free,
+    pending: Pending,
     /// What has been asked before.
     asked: Mutex<HashMap<Asked, Arc<PortTable>>>,
+}
+
+/// Places whose objects are gone.
+#[derive(Clone, Debug, Default)]
+struct Free {
+    workloads: Vec<usize>,
+    nodes: Vec<usize>,
+    services: Vec<usize>,
+    slices: Vec<usize>,
+    network_policies: Vec<usize>,
+    cluster_policies: Vec<usize>,
+    /// Of policies in each tier.
+    places: [Vec<u32>; 3],
+}
+
+/// What is to be worked out at the next settlement.
+#[derive(Clone, Debug, Default)]
+struct Pending {
+    /// Groups whose subjects may have other rules.
+    groups: BTreeSet<GroupId>,
+    /// Policies, by tier and place, that say something else.
+    policies: HashSet<(u32, u32)>,
+    /// Subjects that are gone.
+    gone: Vec<usize>,
+    /// Rules that no subject has any more.
+    unused: Vec<PolicyId>,
 }
 
 /// A question on all ports: whose rules, the direction, the class of the peer, and whether that is taken for the own node.
@@ -40,6 +78,9 @@ type Asked = (PolicyId, Direction, ClassId, bool);
 
 /// Answers kept at most.
 const MAX_ASKED: usize = 65_536;
+
+/// Problems told at most.
+const MAX_PROBLEMS: usize = 10_000;
 
 /// What one side comes to, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,27 +118,43 @@ impl<'a> Engine<'a> {
     /// Lowers the policies of `cluster` and cuts its addresses into classes.
     #[must_use]
     pub fn new(cluster: &'a Cluster, options: &Options) -> Self {
-        let world = World::new(cluster, &options.scope);
-        let ruleset = lower(&world, options.scope == crate::Scope::All);
-        let classes = Classes::new(&world, &ruleset, options);
-        let services = Services::new(&world);
-        let (policies, policy_of_workload) = subjects(&world, &ruleset);
-        Self {
-            world,
-            options: options.clone(),
-            ruleset,
-            classes,
-            services,
-            policies,
-            policy_of_workload,
-            asked: Mutex::default(),
-        }
+        Self::of(Cow::Borrowed(cluster), options)
     }
 
-    /// What could not be taken as it stands, and how it was taken.
+    /// The same of a cluster that is the engine's own.
     #[must_use]
-    pub fn problems(&self) -> &[Problem] {
-        &self.ruleset.problems
+    pub fn owned(cluster: Cluster, options: &Options) -> Engine<'static> {
+        Engine::of(Cow::Owned(cluster), options)
+    }
+
+    fn of(cluster: Cow<'a, Cluster>, options: &Options) -> Self {
+        let mut engine = Self {
+            world: World::new(cluster, options.scope.clone()),
+            options: options.clone(),
+            ruleset: Ruleset { tiers: lower::tiers(), ..Ruleset::default() },
+            classes: Classes::new(options.cidrs_match_pods),
+            services: Services::default(),
+            policies: Interned::default(),
+            policy_of_workload: Vec::new(),
+            policies_of_group: HashMap::new(),
+            network_policies: HashMap::new(),
+            free: Free::default(),
+            pending: Pending::default(),
+            asked: Mutex::default(),
+        };
+        engine.load();
+        engine
+    }
+
+    /// Whether rules of policies without subjects are looked at, too.
+    fn lowers_all(&self) -> bool {
+        self.options.scope == Scope::All
+    }
+
+    /// What could not be taken as it stands, and how it was taken; at most 10,000 things.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        let policies = self.ruleset.tiers.iter().flat_map(|tier| &tier.policies);
+        policies.flat_map(|policy| &policy.problems).take(MAX_PROBLEMS)
     }
 
     /// The lowered form.
@@ -130,10 +187,16 @@ impl<'a> Engine<'a> {
         &self.services
     }
 
-    /// The rules that subjects have; replicas share one set.
+    /// The rules that subjects have, by their ids; replicas share one set. A free place has no rules.
     #[must_use]
     pub fn policies(&self) -> &[SubjectRules] {
-        &self.policies
+        self.policies.all()
+    }
+
+    /// Whether subjects have the rules of this id.
+    #[must_use]
+    pub fn is_in_use(&self, policy: PolicyId) -> bool {
+        self.policies.held(policy) > 0
     }
 
     /// The rules of a workload; `None` for one that is no subject.
@@ -145,17 +208,18 @@ impl<'a> Engine<'a> {
     /// Workloads that a policy selects and that are subjects here, by their places.
     #[must_use]
     pub fn subjects(&self, policy: &Policy) -> Vec<usize> {
-        let groups = policy.subjects.iter().filter_map(|id| self.world.groups.get(*id as usize));
-        let members = groups.flat_map(|group| &group.members).map(|at| *at as usize);
-        let mut members: Vec<usize> = members.filter(|at| self.world.is_subject(*at)).collect();
-        members.sort_unstable();
-        members
+        let groups = policy.subjects.iter().filter_map(|id| self.world.group(*id));
+        let mut subjects: Vec<usize> = groups.flat_map(|group| &group.subjects).map(|at| *at as usize).collect();
+        subjects.sort_unstable();
+        subjects
     }
 
     /// Compiles the tables: every row of every subject.
     #[must_use]
     pub fn tables(&self) -> Tables {
-        Tables::new(self)
+        let mut tables = Tables::default();
+        Maker::default().follow(self, &self.everything(), &mut tables);
+        tables
     }
 
     /// Who may reach whom.
@@ -203,9 +267,9 @@ impl<'a> Engine<'a> {
     /// The backends a flow may end at, if its destination is a service or an address and port of one.
     fn backends(&self, flow: &Flow) -> Option<Vec<Backend>> {
         match flow.destination {
-            Party::Address(address) => self.services.at(address, flow.transport, flow.port).map(<[_]>::to_vec),
+            Party::Address(address) => self.services.at(&self.world, address, flow.transport, flow.port),
             Party::Service(index) => {
-                Some(backends_of(&self.world, index, flow.transport, flow.port).unwrap_or_default())
+                Some(self.services.of(&self.world, index, flow.transport, flow.port).unwrap_or_default())
             }
             Party::Workload { .. } | Party::OwnNode => None,
         }
@@ -215,7 +279,7 @@ impl<'a> Engine<'a> {
         let Some(workload) = self.pod(subject) else {
             return SideDecision::allowed(Cause::NotSubject);
         };
-        let found = self.policy_of(workload).and_then(|id| Some((id, self.policies.get(id as usize)?)));
+        let found = self.policy_of(workload).and_then(|id| Some((id, self.policies.get(id)?)));
         let Some((id, rules)) = found else {
             return SideDecision::allowed(Cause::NotSubject);
         };
@@ -351,39 +415,4 @@ fn combined(a: SideDecision, b: SideDecision) -> SideDecision {
     let split = a.split || b.split || a.verdict != b.verdict;
     let counts = if a.verdict == Verdict::Allowed && b.verdict == Verdict::Denied { b } else { a };
     SideDecision { split, ..counts }
-}
-
-/// The distinct sets of rules that subjects have, and which each workload has.
-fn subjects(world: &World<'_>, ruleset: &Ruleset) -> (Vec<SubjectRules>, Vec<Option<PolicyId>>) {
-    let mut of_group: HashMap<u32, Vec<(u32, u32)>> = HashMap::new();
-    for (tier_at, tier) in ruleset.tiers.iter().enumerate() {
-        for (at, policy) in tier.policies.iter().enumerate() {
-            for group in &policy.subjects {
-                of_group.entry(*group).or_default().push((place(tier_at), place(at)));
-            }
-        }
-    }
-    let mut ids: HashMap<SubjectRules, PolicyId> = HashMap::new();
-    let mut all = Vec::new();
-    let mut of_workload = Vec::with_capacity(world.cluster.workloads.len());
-    for (at, workload) in world.cluster.workloads.iter().enumerate() {
-        let group = world.group_of(at).filter(|_| world.is_subject(at));
-        of_workload.push(group.map(|group| {
-            let mut rules =
-                SubjectRules { policies: of_group.get(&group).cloned().unwrap_or_default(), names: Vec::new() };
-            if !workload.ports.is_empty() {
-                let ports = rules.rules(ruleset, Direction::Ingress).map(|(_, rule)| &rule.ports);
-                let names = named_ports(&names_in(ruleset, ports), &workload.ports);
-                rules.names = names;
-            }
-            if let Some(id) = ids.get(&rules) {
-                return *id;
-            }
-            let id = place(all.len());
-            all.push(rules.clone());
-            ids.insert(rules, id);
-            id
-        }));
-    }
-    (all, of_workload)
 }

@@ -1,121 +1,159 @@
-//! Objects to rules.
+//! Objects to rules, one policy at a time.
 
 mod cluster_policy;
 mod network_policy;
 
-use std::collections::HashMap;
-
-use chainkit_cluster::model::{Cluster, Located, Problem, Tier as ClusterTier};
+use chainkit_cluster::model::{ClusterPolicy, Located, Problem, Tier as ClusterTier};
+use chainkit_cluster::selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::prefix::Prefix;
 use crate::rules::{Block, PeerSet, Peers, Policy, Ruleset, Tier, TierDefault};
-use crate::world::{GroupId, Selections, Within, World, place};
+use crate::selections::{SelectionId, Within};
+use crate::world::{Group, GroupId, World};
 
-/// Place of the tier of network policies in [`Ruleset::tiers`].
+/// Place of the tier of cluster-wide policies that come before network policies in [`Ruleset::tiers`].
+pub(crate) const ADMIN_TIER: u32 = 0;
+/// Place of the tier of network policies.
 pub(crate) const NETWORK_POLICY_TIER: u32 = 1;
+/// Place of the tier of cluster-wide policies that come after them.
+pub(crate) const BASELINE_TIER: u32 = 2;
 
-/// Problems kept at most; what is wrong with one policy is often wrong with a thousand.
-const MAX_PROBLEMS: usize = 10_000;
+/// Problems kept of one policy at most; what is wrong with one rule is often wrong with a thousand.
+const MAX_PROBLEMS: usize = 1_000;
 
-/// Lowers all policies of a cluster. Policies without a subject in the scope are kept, since they too may be asked for, but
-/// their rules are not looked at unless `all` is set.
-#[must_use]
-pub fn lower(world: &World<'_>, all: bool) -> Ruleset {
-    let cluster: &Cluster = world.cluster;
-    let mut lowering = Lowering {
-        world,
-        all,
-        selections: Selections::new(world),
-        peer_sets: Vec::new(),
-        peer_set_ids: HashMap::new(),
-        port_names: Vec::new(),
-        port_name_ids: HashMap::new(),
-        problems: Vec::new(),
-    };
-    let mut admin = Vec::new();
-    let mut baseline = Vec::new();
-    for located in &cluster.cluster_policies {
-        let policy = lowering.cluster_policy(located);
-        match located.value.tier {
-            ClusterTier::Admin => admin.push(policy),
-            ClusterTier::Baseline => baseline.push(policy),
-        }
-    }
-    let mut network: Vec<Policy> =
-        cluster.network_policies.iter().map(|located| lowering.network_policy(located)).collect();
-    network.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-    // Equal priorities have no order by specification; kind and name make one that is the same each time. The
-    // singleton, which has no priority, comes after all that have one.
-    let order = |policy: &Policy| {
-        (policy.kind == "BaselineAdminNetworkPolicy", policy.priority, policy.kind, policy.name.clone())
-    };
-    admin.sort_by_cached_key(order);
-    baseline.sort_by_cached_key(order);
-    let tiers = vec![
-        Tier { name: "Admin", default: TierDefault::Pass, policies: admin },
-        Tier { name: "NetworkPolicy", default: TierDefault::DenyIsolated, policies: network },
-        Tier { name: "Baseline", default: TierDefault::Pass, policies: baseline },
-    ];
-    Ruleset {
-        tiers,
-        peer_sets: lowering.peer_sets,
-        selections: lowering.selections.into_resolved(),
-        port_names: lowering.port_names,
-        problems: lowering.problems,
+/// A selector that asks for nothing.
+static EVERYTHING: LabelSelector = LabelSelector { match_labels: None, match_expressions: None };
+
+/// The tiers, without policies.
+pub(crate) fn tiers() -> Vec<Tier> {
+    let tier = |name, default| Tier { name, default, policies: Vec::new() };
+    vec![
+        tier("Admin", TierDefault::Pass),
+        tier("NetworkPolicy", TierDefault::DenyIsolated),
+        tier("Baseline", TierDefault::Pass),
+    ]
+}
+
+/// The tier of a cluster-wide policy.
+pub(crate) const fn tier_of(policy: &ClusterPolicy) -> u32 {
+    match policy.tier {
+        ClusterTier::Admin => ADMIN_TIER,
+        ClusterTier::Baseline => BASELINE_TIER,
     }
 }
 
+/// Lowers the network policy at a place of the cluster. Without subjects in the scope its rules are not looked at,
+/// unless `all` is set.
+pub(crate) fn network_policy(world: &World<'_>, ruleset: &mut Ruleset, source: usize, all: bool) -> Policy {
+    let Some(located) = world.cluster.network_policies.get(source) else {
+        return Policy::default();
+    };
+    let mut lowering = Lowering::new(world, ruleset, all);
+    let policy = lowering.network_policy(located);
+    lowering.finish(policy, source)
+}
+
+/// Lowers the cluster-wide policy at a place of the cluster, likewise.
+pub(crate) fn cluster_policy(world: &World<'_>, ruleset: &mut Ruleset, source: usize, all: bool) -> Policy {
+    let Some(located) = world.cluster.cluster_policies.get(source) else {
+        return Policy::default();
+    };
+    let mut lowering = Lowering::new(world, ruleset, all);
+    let policy = lowering.cluster_policy(located);
+    lowering.finish(policy, source)
+}
+
+/// Whether a policy of a tier, at a place of the cluster, selects the pods of a group.
+pub(crate) fn selects(world: &World<'_>, tier: u32, source: usize, group: &Group) -> bool {
+    let Some(namespace) = world.namespaces.get(group.namespace as usize) else {
+        return false;
+    };
+    if tier == NETWORK_POLICY_TIER {
+        let policy = world.cluster.network_policies.get(source).map(|located| &located.value);
+        return policy.is_some_and(|policy| {
+            policy.metadata.namespace.as_deref() == Some(&*namespace.name)
+                && network_policy::pods(policy).is_some_and(|pods| selector::matches(pods, &group.labels))
+        });
+    }
+    let policy = world.cluster.cluster_policies.get(source);
+    policy.and_then(|located| cluster_policy::subject(&located.value)).is_some_and(|(namespaces, pods)| {
+        selector::matches(namespaces, &namespace.labels) && selector::matches(pods, &group.labels)
+    })
+}
+
+/// One policy being lowered.
 struct Lowering<'w, 'a> {
     world: &'w World<'a>,
+    ruleset: &'w mut Ruleset,
     all: bool,
-    selections: Selections<'w, 'a>,
-    peer_sets: Vec<PeerSet>,
-    peer_set_ids: HashMap<PeerSet, u32>,
-    port_names: Vec<String>,
-    port_name_ids: HashMap<String, u32>,
+    /// What was met in the policy, held until its rules hold what they need of it.
+    selections: Vec<SelectionId>,
+    sets: Vec<u32>,
+    names: Vec<u32>,
     problems: Vec<Problem>,
 }
 
-impl Lowering<'_, '_> {
-    /// The peer set, one id for equal ones.
+impl<'w, 'a> Lowering<'w, 'a> {
+    fn new(world: &'w World<'a>, ruleset: &'w mut Ruleset, all: bool) -> Self {
+        let (selections, sets, names, problems) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { world, ruleset, all, selections, sets, names, problems }
+    }
+
+    /// Lets the rules hold what they name, and lets go of the rest.
+    fn finish(self, mut policy: Policy, source: usize) -> Policy {
+        for rule in &policy.rules {
+            if let Peers::Set(set) = rule.peers
+                && let Some(value) = self.ruleset.peer_sets.get(set).cloned()
+            {
+                self.ruleset.hold_set(value);
+            }
+            for name in rule.ports.names() {
+                if let Some(text) = self.ruleset.port_names.get(name).cloned() {
+                    self.ruleset.port_names.hold(text);
+                }
+            }
+        }
+        self.sets.into_iter().for_each(|set| self.ruleset.release_set(set));
+        self.names.into_iter().for_each(|name| drop(self.ruleset.port_names.release(name)));
+        self.selections.into_iter().for_each(|id| self.ruleset.selections.release(id));
+        policy.source = source;
+        policy.problems = self.problems;
+        policy
+    }
+
+    /// The peer set, one number for equal ones.
     fn peer_set(&mut self, mut set: PeerSet) -> Peers {
         set.pods.sort_unstable();
         set.pods.dedup();
         set.nodes.sort_unstable();
         set.nodes.dedup();
-        if let Some(id) = self.peer_set_ids.get(&set) {
-            return Peers::Set(*id);
-        }
-        let id = place(self.peer_sets.len());
-        self.peer_sets.push(set.clone());
-        self.peer_set_ids.insert(set, id);
+        let id = self.ruleset.hold_set(set);
+        self.sets.push(id);
         Peers::Set(id)
     }
 
     fn port_name(&mut self, name: &str) -> u32 {
-        if let Some(id) = self.port_name_ids.get(name) {
-            return *id;
-        }
-        let id = place(self.port_names.len());
-        self.port_names.push(name.to_owned());
-        self.port_name_ids.insert(name.to_owned(), id);
+        let (id, _) = self.ruleset.port_names.hold(name.to_owned());
+        self.names.push(id);
         id
     }
 
-    /// Groups with a subject that `pods` selects among `groups`.
+    /// Groups with a subject that `pods` selects among `groups`, in order.
     fn subjects(&self, groups: impl Iterator<Item = GroupId>, pods: &LabelSelector) -> Vec<GroupId> {
         let selected = groups.filter(|id| {
-            let group = self.world.groups.get(*id as usize);
-            group.is_some_and(|group| {
-                self.world.has_subjects(group) && chainkit_cluster::selector::matches(pods, group.labels)
-            })
+            let group = self.world.group(*id);
+            group.is_some_and(|group| !group.subjects.is_empty() && selector::matches(pods, &group.labels))
         });
-        selected.collect()
+        let mut selected: Vec<_> = selected.collect();
+        selected.sort_unstable();
+        selected
     }
 
-    fn select(&mut self, set: &mut PeerSet, within: Within<'_>, pods: &LabelSelector) {
-        set.pods.push(self.selections.select(within, pods));
+    fn select(&mut self, set: &mut PeerSet, within: Within, pods: &LabelSelector) {
+        let id = self.ruleset.selections.hold(self.world, within, pods);
+        self.selections.push(id);
+        set.pods.push(id);
     }
 
     fn problem<T>(&mut self, at: &Located<T>, object: &str, field: &str, reason: String) {

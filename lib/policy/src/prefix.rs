@@ -159,7 +159,7 @@ pub struct PrefixTable<T> {
     entries: Vec<(Prefix, Option<usize>, T)>,
 }
 
-impl<T: Copy + PartialEq> PrefixTable<T> {
+impl<T: Clone> PrefixTable<T> {
     /// Makes the table. Of a prefix that is given twice the last counts.
     #[must_use]
     pub fn new(mut prefixes: Vec<(Prefix, T)>) -> Self {
@@ -192,7 +192,7 @@ impl<T: Copy + PartialEq> PrefixTable<T> {
         let mut at = self.entries.partition_point(|(prefix, ..)| *prefix <= key).checked_sub(1);
         while let Some((prefix, outer, value)) = at.and_then(|at| self.entries.get(at)) {
             if prefix.contains(address) {
-                return Some(*value);
+                return Some(value.clone());
             }
             at = *outer;
         }
@@ -201,7 +201,7 @@ impl<T: Copy + PartialEq> PrefixTable<T> {
 
     /// Its prefixes and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Prefix, T)> + '_ {
-        self.entries.iter().map(|(prefix, _, value)| (*prefix, *value))
+        self.entries.iter().map(|(prefix, _, value)| (*prefix, value.clone()))
     }
 
     /// How many prefixes there are.

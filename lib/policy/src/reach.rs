@@ -53,7 +53,7 @@ impl<'e> Reach<'e> {
             })
         });
         let kind_of_workload = kind_of_workload.collect();
-        let regions = classes.prefixes.ranges();
+        let regions = classes.prefixes().ranges();
         let externals = regions.iter().map(|(range, _)| *range).collect();
         Self { tables: engine.tables(), kinds, kind_of_workload, regions, externals, known: RefCell::default(), engine }
     }

@@ -21,27 +21,26 @@
 //!   [`Policy::isolates`]. Its CIDRs do not match pods: [`Options::cidrs_match_pods`](crate::Options). What speaks of layer 7 is to be
 //!   refused, not widened.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use chainkit_cluster::model::{Origin, Problem};
 
 use crate::flow::{Direction, Transport};
+use crate::interned::Interned;
 use crate::prefix::Prefix;
-use crate::world::{GroupId, SelectionId};
+use crate::selections::{SelectionId, Selections};
+use crate::world::GroupId;
 
-/// Everything that rules say, in the order it is to be tried.
+/// Everything that rules say.
 #[derive(Clone, Debug, Default)]
 pub struct Ruleset {
     /// The tiers in order.
     pub tiers: Vec<Tier>,
-    /// The sets of peers that rules speak of.
-    pub peer_sets: Vec<PeerSet>,
-    /// The pods of each selection that peer sets name; `None` is every pod.
-    pub selections: Vec<Option<Arc<[GroupId]>>>,
-    /// Named ports that rules ask for; [`PortMatch::Named`] holds a place in here.
-    pub port_names: Vec<String>,
-    /// What could not be taken as it stands, and how it was taken.
-    pub problems: Vec<Problem>,
+    pub(crate) peer_sets: Interned<PeerSet>,
+    pub(crate) selections: Selections,
+    pub(crate) port_names: Interned<String>,
+    /// Sets that hold every pod there is or will be.
+    pub(crate) everywhere: BTreeSet<u32>,
 }
 
 /// A tier.
@@ -51,7 +50,8 @@ pub struct Tier {
     pub name: &'static str,
     /// What happens to what no rule of it matches.
     pub default: TierDefault,
-    /// Its policies in order.
+    /// Its policies, each at a place of its own for as long as it is there; a free place has one that selects nobody. In
+    /// which order they are tried [`Policy::rank`] says.
     pub policies: Vec<Policy>,
 }
 
@@ -66,7 +66,7 @@ pub enum TierDefault {
 }
 
 /// A policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Policy {
     /// Its kind.
     pub kind: &'static str,
@@ -78,12 +78,29 @@ pub struct Policy {
     pub origin: Origin,
     /// Its priority within the tier, lower first; 0 where the kind has none.
     pub priority: i32,
+    /// Its place among the policies of the cluster of its kind of kinds: network policies, or cluster-wide ones.
+    pub(crate) source: usize,
     /// Groups it selects, in order. Only those that have a subject in the scope.
     pub subjects: Vec<GroupId>,
     /// Whether it isolates its subjects, by [`Direction::index`].
     pub isolates: [bool; 2],
     /// Its rules, each direction in order.
     pub rules: Vec<Rule>,
+    /// What could not be taken as it stands, and how it was taken.
+    pub problems: Vec<Problem>,
+}
+
+impl Policy {
+    /// What orders the policies of a tier: the lowest is tried first.
+    ///
+    /// Network policies go by namespace and name. Cluster-wide ones go by priority; equal priorities have no order by
+    /// specification, and kind and name make one that is the same each time. The singleton, which has no priority, comes
+    /// after all that have one.
+    #[must_use]
+    pub fn rank(&self) -> (bool, i32, &str, Option<&str>, &str) {
+        let is_singleton = self.kind == "BaselineAdminNetworkPolicy";
+        (is_singleton, self.priority, self.kind, self.namespace.as_deref(), &self.name)
+    }
 }
 
 /// A rule.
@@ -120,14 +137,14 @@ pub enum Action {
 pub enum Peers {
     /// Anybody, inside and outside.
     Any,
-    /// A set, by its place in [`Ruleset::peer_sets`].
+    /// A set, by its number in [`Ruleset::peer_set`].
     Set(u32),
 }
 
 /// Peers, any of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PeerSet {
-    /// Pods, by their place in [`Ruleset::selections`].
+    /// Pods, by their numbers in [`Ruleset::selections`].
     pub pods: Vec<SelectionId>,
     /// Address blocks.
     pub blocks: Vec<Block>,
@@ -167,7 +184,7 @@ pub enum PortMatch {
     },
     /// The ports of this name that the destination pod has.
     Named {
-        /// By its place in [`Ruleset::port_names`].
+        /// By its number in [`Ruleset::port_name`].
         name: u32,
         /// Those of this transport; `None` is those of any.
         transport: Option<Transport>,
@@ -192,9 +209,90 @@ impl Ruleset {
         self.tiers.get(tier as usize)?.policies.get(policy as usize)
     }
 
+    pub(crate) fn policy_mut(&mut self, tier: u32, policy: u32) -> Option<&mut Policy> {
+        self.tiers.get_mut(tier as usize)?.policies.get_mut(policy as usize)
+    }
+
     /// A rule.
     #[must_use]
     pub fn rule(&self, at: RuleRef) -> Option<&Rule> {
         self.policy(at.tier, at.policy)?.rules.get(at.rule as usize)
+    }
+
+    /// A set of peers; [`Peers::Set`] holds its number.
+    #[must_use]
+    pub fn peer_set(&self, id: u32) -> Option<&PeerSet> {
+        self.peer_sets.get(id)
+    }
+
+    /// A selection of pods, by the number that [`PeerSet::pods`] holds.
+    #[must_use]
+    pub fn selections(&self) -> &Selections {
+        &self.selections
+    }
+
+    /// The name of a port, by the number that [`PortMatch::Named`] holds.
+    #[must_use]
+    pub fn port_name(&self, id: u32) -> Option<&str> {
+        self.port_names.get(id).map(String::as_str)
+    }
+
+    /// Whether a set of peers holds every pod there is or will be.
+    #[must_use]
+    pub fn is_everywhere(&self, set: u32) -> bool {
+        self.everywhere.contains(&set)
+    }
+
+    /// Holds a set of peers once more, one number for equal ones.
+    pub(crate) fn hold_set(&mut self, set: PeerSet) -> u32 {
+        let (id, new) = self.peer_sets.hold(set);
+        if new && let Some(set) = self.peer_sets.get(id) {
+            set.pods.iter().for_each(|id| self.selections.hold_again(*id));
+            if set.pods.iter().any(|id| self.selections.get(*id).is_some_and(|selection| selection.is_everywhere)) {
+                self.everywhere.insert(id);
+            }
+        }
+        id
+    }
+
+    /// Lets go of a set of peers once.
+    pub(crate) fn release_set(&mut self, id: u32) {
+        if let Some(gone) = self.peer_sets.release(id) {
+            gone.pods.into_iter().for_each(|id| self.selections.release(id));
+            self.everywhere.remove(&id);
+        }
+    }
+
+    /// Lets go of what rules hold that are no more.
+    pub(crate) fn release(&mut self, rules: &[Rule]) {
+        for rule in rules {
+            if let Peers::Set(set) = rule.peers {
+                self.release_set(set);
+            }
+            for name in rule.ports.names() {
+                self.port_names.release(name);
+            }
+        }
+    }
+}
+
+impl Ports {
+    /// The names in them, by the number that [`PortMatch::Named`] holds.
+    pub(crate) fn names(&self) -> impl Iterator<Item = u32> + '_ {
+        let list = if let Self::List(list) = self { list.as_slice() } else { &[] };
+        list.iter().filter_map(|port| if let PortMatch::Named { name, .. } = port { Some(*name) } else { None })
+    }
+
+    pub(crate) fn has_names(&self) -> bool {
+        self.names().next().is_some()
+    }
+
+    pub(crate) fn without_names(&self) -> Self {
+        match self {
+            Self::Any => Self::Any,
+            Self::List(list) => {
+                Self::List(list.iter().filter(|port| !matches!(port, PortMatch::Named { .. })).copied().collect())
+            }
+        }
     }
 }

@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use chainkit_cluster::model::{Cluster, EndpointSlice, Service, ServicePort, TargetPort, Workload};
+use chainkit_cluster::model::{EndpointSlice, Labels, Service, ServicePort, TargetPort, Workload};
 
 use crate::flow::{Party, Transport};
+use crate::interned::Interned;
 use crate::prefix::Family;
-use crate::world::{World, place};
+use crate::world::{World, place, put_in_order, take_out};
 
 /// Where a connection to a service may end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,165 +20,300 @@ pub struct Backend {
     pub port: u16,
 }
 
-/// Virtual addresses and ports, and the backends behind each.
+/// What a connection to a service is opened to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Virtual {
+    /// An address that is the service's own, and a port.
+    Address(IpAddr, Transport, u16),
+    /// A port at every address of every node.
+    NodePort(Family, Transport, u16),
+}
+
+/// An endpoint of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Endpoint {
+    /// The workload, where it is known by its name or labels.
+    pub(crate) workload: Option<u32>,
+    /// Its address; none of a template.
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) port: u16,
+}
+
+/// A set of endpoints, by its number in [`Services`].
+pub(crate) type EndpointsId = u32;
+
+/// Virtual addresses and ports, and the endpoints behind each.
 #[derive(Clone, Debug, Default)]
 pub struct Services {
-    /// By virtual address, transport and port the place in [`Self::backends`]. A node's address at a node port is one.
-    pub virtuals: HashMap<(IpAddr, Transport, u16), u32>,
-    /// Sets of backends, in order; an empty one is a service without any.
-    pub backends: Vec<Vec<Backend>>,
-    ids: HashMap<Vec<Backend>, u32>,
+    /// Who claims each: services by their places, in order, with their endpoints. The first has it.
+    claims: HashMap<Virtual, Vec<(u32, EndpointsId)>>,
+    endpoints: Interned<Vec<Endpoint>>,
+    of_service: Vec<Vec<Virtual>>,
+    /// By namespace and name of a service its slices, by their places and in order.
+    slices: HashMap<(String, String), Vec<u32>>,
+    /// Slices by namespace and name.
+    slice_ids: HashMap<(String, String), u32>,
+    /// By namespace the services, in order.
+    of_namespace: HashMap<String, Vec<u32>>,
+    /// Services whose endpoints are to be found again.
+    stale: Vec<u32>,
 }
 
 impl Services {
-    /// Finds the backends of each service: its ready endpoints as the endpoint slices have them; where there is no slice of
-    /// a service, the pods and templates its selector selects.
+    /// The endpoints of what a connection is opened to; `None` where it is no service's.
+    pub(crate) fn endpoints_of(&self, target: &Virtual) -> Option<(EndpointsId, &[Endpoint])> {
+        let (_, id) = self.claims.get(target)?.first()?;
+        Some((*id, self.endpoints.get(*id)?))
+    }
+
+    /// What connections are opened to, each with its endpoints.
+    pub(crate) fn virtuals(&self) -> impl Iterator<Item = (&Virtual, EndpointsId)> {
+        self.claims.iter().filter_map(|(target, claims)| Some((target, claims.first()?.1)))
+    }
+
+    /// Whether a number is a set of endpoints'.
+    pub(crate) fn has_endpoints(&self, id: EndpointsId) -> bool {
+        self.endpoints.held(id) > 0
+    }
+
+    /// A set of endpoints by its number.
+    pub(crate) fn endpoints(&self, id: EndpointsId) -> &[Endpoint] {
+        self.endpoints.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The backends of an address and port: first as a service's own address, then as the port of a node.
     #[must_use]
-    pub fn new(world: &World<'_>) -> Self {
-        let finder = Finder::new(world);
-        let mut services = Self::default();
-        let nodes: Vec<IpAddr> = world.node_addresses().map(|(address, _)| address).collect();
-        for service in &world.cluster.services {
-            let own = service.cluster_ips.iter().chain(&service.external_ips).chain(&service.load_balancer_ips);
-            for port in &service.ports {
-                let transport = Transport::from(port.protocol);
-                for family in Family::BOTH {
-                    let own = own.clone().map(IpAddr::to_canonical).filter(|address| Family::of(*address) == family);
-                    let mut keys: Vec<_> = own.map(|address| (address, transport, port.port)).collect();
-                    if let Some(node_port) = port.node_port {
-                        let nodes = nodes.iter().filter(|address| Family::of(**address) == family);
-                        keys.extend(nodes.map(|address| (*address, transport, node_port)));
-                    }
-                    if keys.is_empty() {
-                        continue;
-                    }
-                    let id = services.intern(finder.backends(service, port, Some(family)));
-                    // Where two services claim one, the first has it.
-                    for key in keys {
-                        services.virtuals.entry(key).or_insert(id);
-                    }
-                }
-            }
-        }
-        services
-    }
-
-    fn intern(&mut self, backends: Vec<Backend>) -> u32 {
-        if let Some(id) = self.ids.get(&backends) {
-            return *id;
-        }
-        let id = place(self.backends.len());
-        self.backends.push(backends.clone());
-        self.ids.insert(backends, id);
-        id
-    }
-
-    /// The backends of a virtual address and port; `None` where it is none.
-    #[must_use]
-    pub fn at(&self, address: IpAddr, transport: Transport, port: u16) -> Option<&[Backend]> {
-        let id = self.virtuals.get(&(address.to_canonical(), transport, port))?;
-        self.backends.get(*id as usize).map(Vec::as_slice)
-    }
-}
-
-/// Backends of one service's port, of both families; `None` where the service has no such port.
-#[must_use]
-pub fn backends_of(world: &World<'_>, service: usize, transport: Transport, port: u16) -> Option<Vec<Backend>> {
-    let service = world.cluster.services.get(service)?;
-    let port = service.ports.iter().find(|has| has.port == port && Transport::from(has.protocol) == transport)?;
-    Some(Finder::of_one(world, service).backends(service, port, None))
-}
-
-struct Finder<'w, 'a> {
-    world: &'w World<'a>,
-    slices: HashMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>,
-    /// Pods by namespace and name.
-    pods: HashMap<(&'a str, &'a str), usize>,
-    /// Workloads by namespace.
-    workloads: HashMap<&'a str, Vec<usize>>,
-}
-
-impl<'w, 'a> Finder<'w, 'a> {
-    fn new(world: &'w World<'a>) -> Self {
-        Self::build(world, |_| true)
-    }
-
-    fn of_one(world: &'w World<'a>, service: &Service) -> Self {
-        Self::build(world, |namespace| namespace == service.namespace)
-    }
-
-    fn build(world: &'w World<'a>, wanted: impl Fn(&str) -> bool) -> Self {
-        let cluster: &'a Cluster = world.cluster;
-        let mut finder = Self { world, slices: HashMap::new(), pods: HashMap::new(), workloads: HashMap::new() };
-        for slice in cluster.endpoint_slices.iter().filter(|slice| wanted(&slice.namespace)) {
-            if let Some(service) = &slice.service {
-                finder.slices.entry((&slice.namespace, service)).or_default().push(slice);
-            }
-        }
-        for (at, workload) in cluster.workloads.iter().enumerate().filter(|(_, workload)| wanted(&workload.namespace)) {
-            if workload.kind == "Pod" {
-                finder.pods.insert((&workload.namespace, &workload.name), at);
-            }
-            finder.workloads.entry(&workload.namespace).or_default().push(at);
-        }
-        finder
-    }
-
-    fn backends(&self, service: &Service, port: &ServicePort, family: Option<Family>) -> Vec<Backend> {
-        let slices = self.slices.get(&(service.namespace.as_str(), service.name.as_str()));
-        let mut backends = match slices {
-            Some(slices) => self.of_slices(slices, port, family),
-            None => self.of_selector(service, port, family),
+    pub fn at(&self, world: &World<'_>, address: IpAddr, transport: Transport, port: u16) -> Option<Vec<Backend>> {
+        let address = address.to_canonical();
+        let own = self.endpoints_of(&Virtual::Address(address, transport, port));
+        let on_node = || {
+            world.node_at(address)?;
+            self.endpoints_of(&Virtual::NodePort(Family::of(address), transport, port))
         };
+        let (_, endpoints) = own.or_else(on_node)?;
+        Some(endpoints.iter().map(|endpoint| endpoint.backend(world)).collect())
+    }
+
+    /// Backends of one service's port, of both families; `None` where the service has no such port.
+    #[must_use]
+    pub fn of(&self, world: &World<'_>, service: usize, transport: Transport, port: u16) -> Option<Vec<Backend>> {
+        let service = world.cluster.services.get(service)?;
+        let port = service.ports.iter().find(|has| has.port == port && Transport::from(has.protocol) == transport)?;
+        let mut backends: Vec<Backend> =
+            self.find(world, service, port, None).iter().map(|endpoint| endpoint.backend(world)).collect();
         backends.sort_unstable();
         backends.dedup();
-        backends
+        Some(backends)
     }
 
-    fn of_slices(&self, slices: &[&EndpointSlice], port: &ServicePort, family: Option<Family>) -> Vec<Backend> {
-        let mut backends = Vec::new();
-        for slice in slices {
-            let ports = slice.ports.iter().filter(|has| has.name == port.name && has.protocol == port.protocol);
-            let numbers: Vec<u16> = ports.map(|has| has.number.unwrap_or(port.port)).collect();
-            for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {
-                let addresses = endpoint.addresses.iter().map(IpAddr::to_canonical);
-                for address in addresses.filter(|address| family.is_none_or(|wanted| Family::of(*address) == wanted)) {
-                    let named = endpoint
-                        .pod
-                        .as_ref()
-                        .and_then(|(namespace, name)| self.pods.get(&(namespace.as_str(), name.as_str())).copied());
-                    let party = match named.or_else(|| self.world.pod_at(address)) {
-                        Some(index) => Party::pod(index, address),
-                        None => Party::Address(address),
-                    };
-                    backends.extend(numbers.iter().map(|port| Backend { party, port: *port }));
+    /// The service at a place of the cluster is there, or is another than it was.
+    pub(crate) fn join(&mut self, world: &World<'_>, at: usize) {
+        if let Some(service) = world.cluster.services.get(at) {
+            put_in_order(self.of_namespace.entry(service.namespace.clone()).or_default(), place(at));
+            self.stale.push(place(at));
+        }
+    }
+
+    /// The service at a place of the cluster, still what it was, goes.
+    pub(crate) fn leave(&mut self, world: &World<'_>, at: usize) {
+        if let Some(service) = world.cluster.services.get(at)
+            && let Some(services) = self.of_namespace.get_mut(&service.namespace)
+        {
+            take_out(services, place(at));
+            if services.is_empty() {
+                self.of_namespace.remove(&service.namespace);
+            }
+        }
+        self.stale.push(place(at));
+    }
+
+    /// The endpoint slice at a place of the cluster is there.
+    pub(crate) fn join_slice(&mut self, world: &World<'_>, at: usize) {
+        if let Some(slice) = world.cluster.endpoint_slices.get(at) {
+            self.slice_ids.insert((slice.namespace.clone(), slice.name.clone()), place(at));
+        }
+        if let Some(key) = world.cluster.endpoint_slices.get(at).and_then(service_of) {
+            put_in_order(self.slices.entry(key.clone()).or_default(), place(at));
+            self.touch(world, &key.0, |service| service.name == key.1);
+        }
+    }
+
+    /// The endpoint slice at a place of the cluster, still what it was, goes.
+    pub(crate) fn leave_slice(&mut self, world: &World<'_>, at: usize) {
+        if let Some(slice) = world.cluster.endpoint_slices.get(at) {
+            self.slice_ids.remove(&(slice.namespace.clone(), slice.name.clone()));
+        }
+        if let Some(key) = world.cluster.endpoint_slices.get(at).and_then(service_of) {
+            if let Some(slices) = self.slices.get_mut(&key) {
+                take_out(slices, place(at));
+                if slices.is_empty() {
+                    self.slices.remove(&key);
+                }
+            }
+            self.touch(world, &key.0, |service| service.name == key.1);
+        }
+    }
+
+    /// The place of a service in the cluster.
+    pub(crate) fn named(&self, world: &World<'_>, namespace: &str, name: &str) -> Option<usize> {
+        let mut places = self.of_namespace.get(namespace)?.iter().map(|at| *at as usize);
+        places.find(|at| world.cluster.services.get(*at).is_some_and(|service| service.name == name))
+    }
+
+    /// The place of an endpoint slice in the cluster.
+    pub(crate) fn slice_named(&self, namespace: &str, name: &str) -> Option<usize> {
+        self.slice_ids.get(&(namespace.to_owned(), name.to_owned())).map(|at| *at as usize)
+    }
+
+    /// A workload comes or goes: its services have other endpoints.
+    pub(crate) fn touch_workload(&mut self, world: &World<'_>, at: usize) {
+        let Some(workload) = world.cluster.workloads.get(at) else {
+            return;
+        };
+        let slices = std::mem::take(&mut self.slices);
+        self.touch(world, &workload.namespace, |service| {
+            match slices.get(&(service.namespace.clone(), service.name.clone())) {
+                Some(slices) => {
+                    let slices = slices.iter().filter_map(|at| world.cluster.endpoint_slices.get(*at as usize));
+                    let mut pods =
+                        slices.flat_map(|slice| &slice.endpoints).filter_map(|endpoint| endpoint.pod.as_ref());
+                    pods.any(|(namespace, name)| *namespace == workload.namespace && *name == workload.name)
+                }
+                None => selects(&service.selector, workload),
+            }
+        });
+        self.slices = slices;
+    }
+
+    fn touch(&mut self, world: &World<'_>, namespace: &str, wanted: impl Fn(&Service) -> bool) {
+        let services = self.of_namespace.get(namespace).into_iter().flatten().copied();
+        let wanted = services.filter(|at| world.cluster.services.get(*at as usize).is_some_and(&wanted));
+        self.stale.extend(wanted);
+    }
+
+    /// Finds the endpoints of services that changed; tells what has other endpoints now, or is no more.
+    ///
+    /// They are the ready ones that its endpoint slices have; where there is no slice of a service, the pods and templates
+    /// that its selector selects.
+    pub(crate) fn settle(&mut self, world: &World<'_>) -> Vec<Virtual> {
+        let mut changed = Vec::new();
+        let mut stale = std::mem::take(&mut self.stale);
+        stale.sort_unstable();
+        stale.dedup();
+        for at in stale {
+            let mut found: Vec<(Virtual, Vec<Endpoint>)> = Vec::new();
+            if let Some(service) = world.cluster.services.get(at as usize) {
+                self.targets(world, service, &mut found);
+            }
+            self.of_service.resize(self.of_service.len().max(at as usize + 1), Vec::new());
+            let targets = found.iter().map(|(target, _)| *target).collect();
+            let before = self.of_service.get_mut(at as usize).map(|of| std::mem::replace(of, targets));
+            let mut released = Vec::new();
+            for target in before.into_iter().flatten() {
+                if let Some(claims) = self.claims.get_mut(&target) {
+                    released.extend(claims.iter().filter(|(service, _)| *service == at).map(|(_, id)| *id));
+                    claims.retain(|(service, _)| *service != at);
+                    if claims.is_empty() {
+                        self.claims.remove(&target);
+                    }
+                }
+                changed.push(target);
+            }
+            for (target, endpoints) in found {
+                let (id, _) = self.endpoints.hold(endpoints);
+                let claims = self.claims.entry(target).or_default();
+                let after = claims.partition_point(|(service, _)| *service < at);
+                claims.insert(after, (at, id));
+                changed.push(target);
+            }
+            released.into_iter().for_each(|id| drop(self.endpoints.release(id)));
+        }
+        changed
+    }
+
+    fn targets(&self, world: &World<'_>, service: &Service, found: &mut Vec<(Virtual, Vec<Endpoint>)>) {
+        let own = service.cluster_ips.iter().chain(&service.external_ips).chain(&service.load_balancer_ips);
+        for port in &service.ports {
+            let transport = Transport::from(port.protocol);
+            for family in Family::BOTH {
+                let own = own.clone().map(IpAddr::to_canonical).filter(|address| Family::of(*address) == family);
+                let mut targets: Vec<_> = own.map(|address| Virtual::Address(address, transport, port.port)).collect();
+                targets.extend(port.node_port.map(|port| Virtual::NodePort(family, transport, port)));
+                targets.sort_unstable();
+                targets.dedup();
+                if !targets.is_empty() {
+                    let endpoints = self.find(world, service, port, Some(family));
+                    found.extend(targets.into_iter().map(|target| (target, endpoints.clone())));
                 }
             }
         }
-        backends
+        // A port that is given twice counts as it was given first.
+        found.sort_by_key(|(target, _)| *target);
+        found.dedup_by_key(|(target, _)| *target);
     }
 
-    fn of_selector(&self, service: &Service, port: &ServicePort, family: Option<Family>) -> Vec<Backend> {
-        let mut backends = Vec::new();
-        if service.selector.is_empty() {
-            return backends;
+    fn find(&self, world: &World<'_>, service: &Service, port: &ServicePort, family: Option<Family>) -> Vec<Endpoint> {
+        let of_family = |address: &IpAddr| family.is_none_or(|wanted| Family::of(*address) == wanted);
+        let mut endpoints = Vec::new();
+        match self.slices.get(&(service.namespace.clone(), service.name.clone())) {
+            Some(slices) => {
+                for slice in slices.iter().filter_map(|at| world.cluster.endpoint_slices.get(*at as usize)) {
+                    let ports = slice.ports.iter().filter(|has| has.name == port.name && has.protocol == port.protocol);
+                    let numbers: Vec<u16> = ports.map(|has| has.number.unwrap_or(port.port)).collect();
+                    for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {
+                        let named = endpoint.pod.as_ref();
+                        let workload = named.and_then(|(namespace, name)| world.pod_named(namespace, name));
+                        for address in endpoint.addresses.iter().map(IpAddr::to_canonical).filter(of_family) {
+                            let at = |port: &u16| Endpoint { workload, address: Some(address), port: *port };
+                            endpoints.extend(numbers.iter().map(at));
+                        }
+                    }
+                }
+            }
+            None if service.selector.is_empty() => {}
+            None => {
+                for at in world.workloads_in(&service.namespace) {
+                    let Some(workload) = world.cluster.workloads.get(*at as usize) else { continue };
+                    if !selects(&service.selector, workload) {
+                        continue;
+                    }
+                    let ports = target_ports(port, workload);
+                    let addresses = workload.addresses.iter().map(IpAddr::to_canonical).filter(of_family).map(Some);
+                    let as_such = workload.addresses.is_empty().then_some(None);
+                    for address in addresses.chain(as_such) {
+                        let endpoint = |port: &u16| Endpoint { workload: Some(*at), address, port: *port };
+                        endpoints.extend(ports.iter().map(endpoint));
+                    }
+                }
+            }
         }
-        for at in self.workloads.get(service.namespace.as_str()).into_iter().flatten() {
-            let Some(workload) = self.world.cluster.workloads.get(*at) else { continue };
-            if !service.selector.iter().all(|(key, value)| workload.labels.get(key) == Some(value)) {
-                continue;
-            }
-            let ports = target_ports(port, workload);
-            if workload.addresses.is_empty() {
-                backends.extend(ports.iter().map(|port| Backend { party: Party::workload(*at), port: *port }));
-            }
-            let addresses = workload.addresses.iter().map(IpAddr::to_canonical);
-            for address in addresses.filter(|address| family.is_none_or(|wanted| Family::of(*address) == wanted)) {
-                backends.extend(ports.iter().map(|port| Backend { party: Party::pod(*at, address), port: *port }));
-            }
-        }
-        backends
+        endpoints.sort_unstable();
+        endpoints.dedup();
+        endpoints
     }
+}
+
+impl Endpoint {
+    /// The backend that it is.
+    pub(crate) fn backend(&self, world: &World<'_>) -> Backend {
+        let by_address = || self.address.and_then(|address| world.pod_at(address));
+        let index = self.workload.map(|at| at as usize).or_else(by_address);
+        let party = match (index, self.address) {
+            (Some(index), address) => Party::Workload { index, address },
+            (None, Some(address)) => Party::Address(address),
+            (None, None) => Party::Address(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
+        };
+        Backend { party, port: self.port }
+    }
+}
+
+/// Namespace and name of the service that a slice belongs to.
+fn service_of(slice: &EndpointSlice) -> Option<(String, String)> {
+    Some((slice.namespace.clone(), slice.service.clone()?))
+}
+
+fn selects(selector: &Labels, workload: &Workload) -> bool {
+    !selector.is_empty() && selector.iter().all(|(key, value)| workload.labels.get(key) == Some(value))
 }
 
 /// The ports of a pod that a service's port stands for.

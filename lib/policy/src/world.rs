@@ -1,12 +1,13 @@
 //! The cluster's workloads, interned: pods that no label selector can tell apart are one *group*, found through an
 //! index of labels rather than one by one.
 
+use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use chainkit_cluster::model::{Cluster, Labels};
-use chainkit_cluster::selector;
+use chainkit_cluster::model::{Cluster, Labels, NAMESPACE_NAME_LABEL};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::flow::Scope;
@@ -15,39 +16,430 @@ use crate::flow::Scope;
 pub type GroupId = u32;
 
 /// Pods and templates that no label selector can tell apart. Those on the host's network are in none: they are their node.
-#[derive(Clone, Debug)]
-pub struct Group<'a> {
+#[derive(Clone, Debug, Default)]
+pub struct Group {
     /// The namespace, by its place in [`World::namespaces`].
     pub namespace: u32,
     /// The labels that all of them bear.
-    pub labels: &'a Labels,
-    /// The workloads, by their place in the cluster, in order.
+    pub labels: Arc<Labels>,
+    /// The workloads, by their place in the cluster, in order; none where the place of the group is free.
     pub members: Vec<u32>,
+    /// Those of them that are subjects, in order.
+    pub subjects: Vec<u32>,
+}
+
+/// A namespace that a workload or policy stands in, or that was given.
+#[derive(Clone, Debug)]
+pub struct KnownNamespace {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its labels, its name among them.
+    pub labels: Labels,
+    /// Its groups, by the labels that make them.
+    groups: HashMap<Arc<Labels>, GroupId>,
+    /// Its workloads, in order.
+    workloads: Vec<u32>,
+    /// Its pods by name.
+    pods: HashMap<String, u32>,
+}
+
+/// The cluster with its workloads interned.
+#[derive(Clone, Debug)]
+pub struct World<'a> {
+    /// The objects. A place whose object is gone is empty until another takes it.
+    pub cluster: Cow<'a, Cluster>,
+    /// Groups of pods.
+    pub groups: Vec<Group>,
+    /// Each namespace that a workload or policy stands in, in no order.
+    pub namespaces: Vec<KnownNamespace>,
+    scope: Scope,
+    free_groups: Vec<GroupId>,
+    namespace_ids: HashMap<Arc<str>, u32>,
+    /// By place in the cluster: the group, or none for one on its host's network.
+    group_of_workload: Vec<Option<GroupId>>,
+    /// Workloads that are subjects here.
+    subject: Vec<bool>,
+    nodes: HashMap<String, u32>,
+    node_addresses: HashMap<IpAddr, u32>,
+    pods_by_address: HashMap<IpAddr, u32>,
+    /// Addresses that more than one pod claims, with all that do.
+    contested: HashMap<IpAddr, Vec<u32>>,
+    pub(crate) pod_labels: LabelIndex,
+    pub(crate) namespace_labels: LabelIndex,
+}
+
+/// A number of things that fits a place in a table.
+pub(crate) fn place(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+/// Puts a number into a list in order; tells whether it is new there.
+pub(crate) fn put_in_order(list: &mut Vec<u32>, number: u32) -> bool {
+    // Most come in order.
+    if list.last().is_none_or(|last| *last < number) {
+        list.push(number);
+        return true;
+    }
+    let at = list.binary_search(&number);
+    if let Err(at) = at {
+        list.insert(at, number);
+    }
+    at.is_err()
+}
+
+/// Takes a number out of a list in order; tells whether it was there.
+pub(crate) fn take_out(list: &mut Vec<u32>, number: u32) -> bool {
+    let at = list.binary_search(&number);
+    if let Ok(at) = at {
+        list.remove(at);
+    }
+    at.is_ok()
+}
+
+impl<'a> World<'a> {
+    /// A world of `cluster` in which no workload has joined yet.
+    pub(crate) fn new(cluster: Cow<'a, Cluster>, scope: Scope) -> Self {
+        let count = cluster.workloads.len();
+        let mut world = Self {
+            groups: Vec::new(),
+            namespaces: Vec::new(),
+            scope,
+            free_groups: Vec::new(),
+            namespace_ids: HashMap::new(),
+            group_of_workload: vec![None; count],
+            subject: vec![false; count],
+            nodes: HashMap::new(),
+            node_addresses: HashMap::new(),
+            pods_by_address: HashMap::with_capacity(count),
+            contested: HashMap::new(),
+            pod_labels: LabelIndex::default(),
+            namespace_labels: LabelIndex::default(),
+            cluster,
+        };
+        for at in 0..world.cluster.namespaces.len() {
+            if let Some((name, labels)) =
+                world.cluster.namespaces.get(at).map(|has| (has.name.clone(), has.labels.clone()))
+            {
+                let id = world.namespace_id(&name);
+                world.set_namespace_labels(id, &labels);
+            }
+        }
+        world.index_nodes();
+        world
+    }
+
+    /// Reads which node has which name and addresses.
+    pub(crate) fn index_nodes(&mut self) {
+        self.nodes.clear();
+        self.node_addresses.clear();
+        for (at, node) in self.cluster.nodes.iter().enumerate().filter(|(_, node)| !node.name.is_empty()) {
+            self.nodes.insert(node.name.clone(), place(at));
+            for address in &node.addresses {
+                self.node_addresses.entry(address.to_canonical()).or_insert(place(at));
+            }
+        }
+    }
+
+    /// The place of a namespace, which is made if it is new.
+    pub(crate) fn namespace_id(&mut self, name: &str) -> u32 {
+        if let Some(id) = self.namespace_ids.get(name) {
+            return *id;
+        }
+        let id = place(self.namespaces.len());
+        let name: Arc<str> = name.into();
+        let labels = Labels::from([(NAMESPACE_NAME_LABEL.to_owned(), name.to_string())]);
+        self.namespace_labels.add(id, &labels);
+        self.namespace_ids.insert(Arc::clone(&name), id);
+        self.namespaces.push(KnownNamespace {
+            name,
+            labels,
+            groups: HashMap::new(),
+            workloads: Vec::new(),
+            pods: HashMap::new(),
+        });
+        id
+    }
+
+    /// Gives a namespace these labels, its name beside; tells whether they differ from those it had.
+    pub(crate) fn set_namespace_labels(&mut self, id: u32, labels: &Labels) -> bool {
+        let Some(namespace) = self.namespaces.get_mut(id as usize) else {
+            return false;
+        };
+        let mut labels = labels.clone();
+        labels.entry(NAMESPACE_NAME_LABEL.to_owned()).or_insert_with(|| namespace.name.to_string());
+        if namespace.labels == labels {
+            return false;
+        }
+        self.namespace_labels.remove(id, &namespace.labels);
+        self.namespace_labels.add(id, &labels);
+        namespace.labels = labels;
+        true
+    }
+
+    /// Takes in the workload at a place of the cluster; tells its group, and whether that is new. One on its host's network
+    /// has no group.
+    pub(crate) fn join(&mut self, at: usize) -> Option<(GroupId, bool)> {
+        let number = place(at);
+        self.group_of_workload.resize(self.group_of_workload.len().max(at + 1), None);
+        self.subject.resize(self.subject.len().max(at + 1), false);
+        let known = self.namespace_ids.get(self.cluster.workloads.get(at)?.namespace.as_str()).copied();
+        let namespace_id = match known {
+            Some(id) => id,
+            None => {
+                let name = self.cluster.workloads.get(at)?.namespace.clone();
+                self.namespace_id(&name)
+            }
+        };
+        let workload = self.cluster.workloads.get(at)?;
+        let namespace = self.namespaces.get_mut(namespace_id as usize)?;
+        put_in_order(&mut namespace.workloads, number);
+        if workload.kind == "Pod" {
+            namespace.pods.insert(workload.name.clone(), number);
+        }
+        if workload.host_network {
+            return None;
+        }
+        let is_subject = match &self.scope {
+            Scope::All => true,
+            Scope::Node(node) => workload.node.as_ref() == Some(node),
+        };
+        if let Some(subject) = self.subject.get_mut(at) {
+            *subject = is_subject;
+        }
+        let (id, new) = match namespace.groups.get(&workload.labels) {
+            Some(id) => (*id, false),
+            None => {
+                let id = self.free_groups.pop().unwrap_or_else(|| place(self.groups.len()));
+                let labels = Arc::new(workload.labels.clone());
+                namespace.groups.insert(Arc::clone(&labels), id);
+                self.pod_labels.add(id, &labels);
+                let group = Group { namespace: namespace_id, labels, ..Group::default() };
+                match self.groups.get_mut(id as usize) {
+                    Some(free) => *free = group,
+                    None => self.groups.push(group),
+                }
+                (id, true)
+            }
+        };
+        if let Some(group) = self.groups.get_mut(id as usize) {
+            put_in_order(&mut group.members, number);
+            if is_subject {
+                put_in_order(&mut group.subjects, number);
+            }
+        }
+        if let Some(of_workload) = self.group_of_workload.get_mut(at) {
+            *of_workload = Some(id);
+        }
+        let mut contested = Vec::new();
+        for address in &workload.addresses {
+            let address = address.to_canonical();
+            match self.pods_by_address.get(&address).copied() {
+                None => {
+                    self.pods_by_address.insert(address, number);
+                }
+                Some(holder) if holder == number => {}
+                Some(holder) => {
+                    put_in_order(self.contested.entry(address).or_insert_with(|| vec![holder]), number);
+                    contested.push(address);
+                }
+            }
+        }
+        contested.into_iter().for_each(|address| self.settle_claims(address));
+        Some((id, new))
+    }
+
+    /// Takes out the workload at a place of the cluster, which is still what it was when it joined; tells its group, and
+    /// whether that is gone with it.
+    pub(crate) fn leave(&mut self, at: usize) -> Option<(GroupId, bool)> {
+        let number = place(at);
+        let workload = self.cluster.workloads.get(at)?;
+        let addresses = workload.addresses.clone();
+        let id = self.namespace_ids.get(workload.namespace.as_str());
+        if let Some(namespace) = id.and_then(|id| self.namespaces.get_mut(*id as usize)) {
+            take_out(&mut namespace.workloads, number);
+            if workload.kind == "Pod" {
+                namespace.pods.remove(&workload.name);
+            }
+        }
+        let id = self.group_of_workload.get_mut(at)?.take()?;
+        for address in addresses.iter().map(IpAddr::to_canonical) {
+            if let Some(claims) = self.contested.get_mut(&address) {
+                take_out(claims, number);
+                self.settle_claims(address);
+            } else if self.pods_by_address.get(&address) == Some(&number) {
+                self.pods_by_address.remove(&address);
+            }
+        }
+        if let Some(subject) = self.subject.get_mut(at) {
+            *subject = false;
+        }
+        let group = self.groups.get_mut(id as usize)?;
+        take_out(&mut group.members, number);
+        take_out(&mut group.subjects, number);
+        Some((id, group.members.is_empty()))
+    }
+
+    /// Frees the place of a group that has no members.
+    pub(crate) fn forget_group(&mut self, id: GroupId) {
+        let Some(group) = self.groups.get_mut(id as usize).map(std::mem::take) else {
+            return;
+        };
+        self.pod_labels.remove(id, &group.labels);
+        if let Some(namespace) = self.namespaces.get_mut(group.namespace as usize) {
+            namespace.groups.remove(&group.labels);
+        }
+        self.free_groups.push(id);
+    }
+
+    /// Of pods that claim one address the youngest has it; of equally young ones the first in the cluster.
+    fn settle_claims(&mut self, address: IpAddr) {
+        let Some(claims) = self.contested.get(&address) else {
+            return;
+        };
+        let age = |at: u32| self.cluster.workloads.get(at as usize).map_or(i64::MIN, |workload| workload.created);
+        let holder = claims.iter().copied().max_by_key(|at| (age(*at), Reverse(*at)));
+        if claims.len() < 2 {
+            self.contested.remove(&address);
+        }
+        match holder {
+            Some(holder) => self.pods_by_address.insert(address, holder),
+            None => self.pods_by_address.remove(&address),
+        };
+    }
+
+    /// The place of a namespace in [`Self::namespaces`].
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> Option<u32> {
+        self.namespace_ids.get(name).copied()
+    }
+
+    /// The workloads of a namespace, by their places and in order.
+    pub(crate) fn workloads_in(&self, namespace: &str) -> &[u32] {
+        let namespace = self.namespace(namespace).and_then(|id| self.namespaces.get(id as usize));
+        namespace.map_or(&[], |namespace| &namespace.workloads)
+    }
+
+    /// The pod of a name.
+    pub(crate) fn pod_named(&self, namespace: &str, name: &str) -> Option<u32> {
+        self.namespaces.get(self.namespace(namespace)? as usize)?.pods.get(name).copied()
+    }
+
+    /// The node whose pods are the subjects, by its place in the cluster.
+    pub(crate) fn own_node(&self) -> Option<u32> {
+        match &self.scope {
+            Scope::All => None,
+            Scope::Node(name) => self.node(name),
+        }
+    }
+
+    /// The groups of a namespace, in no order.
+    pub fn groups_in(&self, namespace: u32) -> impl Iterator<Item = GroupId> + '_ {
+        self.namespaces.get(namespace as usize).into_iter().flat_map(|namespace| namespace.groups.values().copied())
+    }
+
+    fn count_in(&self, namespace: u32) -> usize {
+        self.namespaces.get(namespace as usize).map_or(0, |namespace| namespace.groups.len())
+    }
+
+    /// How many groups some namespaces have.
+    pub(crate) fn count_in_all(&self, namespaces: &[u32]) -> usize {
+        namespaces.iter().map(|id| self.count_in(*id)).sum()
+    }
+
+    /// The group of a workload; none for one on its host's network.
+    #[must_use]
+    pub fn group_of(&self, workload: usize) -> Option<GroupId> {
+        self.group_of_workload.get(workload).copied().flatten()
+    }
+
+    /// A group by its place.
+    #[must_use]
+    pub fn group(&self, id: GroupId) -> Option<&Group> {
+        self.groups.get(id as usize)
+    }
+
+    /// Whether a workload is a subject: not on its host's network, and in the scope.
+    #[must_use]
+    pub fn is_subject(&self, workload: usize) -> bool {
+        self.subject.get(workload).copied().unwrap_or(false)
+    }
+
+    /// The node, by its place in the cluster.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<u32> {
+        self.nodes.get(name).copied()
+    }
+
+    /// The node that has the address.
+    #[must_use]
+    pub fn node_at(&self, address: IpAddr) -> Option<u32> {
+        self.node_addresses.get(&address.to_canonical()).copied()
+    }
+
+    /// The pod that has the address for itself: of several that claim it the youngest, then the first in the cluster.
+    #[must_use]
+    pub fn pod_at(&self, address: IpAddr) -> Option<usize> {
+        self.pods_by_address.get(&address.to_canonical()).map(|at| *at as usize)
+    }
+
+    /// Addresses of nodes, each with its node.
+    pub fn node_addresses(&self) -> impl Iterator<Item = (IpAddr, u32)> + '_ {
+        self.node_addresses.iter().map(|(address, at)| (*address, *at))
+    }
 }
 
 /// Things with labels, found by label.
 #[derive(Clone, Debug, Default)]
-struct LabelIndex<'a> {
-    by_value: HashMap<&'a str, HashMap<&'a str, Vec<u32>>>,
-    by_key: HashMap<&'a str, Vec<u32>>,
-    count: u32,
+pub(crate) struct LabelIndex {
+    by_value: HashMap<String, HashMap<String, Vec<u32>>>,
+    by_key: HashMap<String, Vec<u32>>,
+    all: BTreeSet<u32>,
 }
 
-impl<'a> LabelIndex<'a> {
-    fn new(all: impl Iterator<Item = &'a Labels>) -> Self {
-        let mut index = Self::default();
-        for labels in all {
-            for (key, value) in labels {
-                index.by_value.entry(key).or_default().entry(value).or_default().push(index.count);
-                index.by_key.entry(key).or_default().push(index.count);
+impl LabelIndex {
+    fn add(&mut self, id: u32, labels: &Labels) {
+        self.all.insert(id);
+        for (key, value) in labels {
+            if !self.by_key.contains_key(key) {
+                self.by_key.insert(key.clone(), Vec::new());
+                self.by_value.insert(key.clone(), HashMap::new());
             }
-            index.count += 1;
+            if let (Some(with_key), Some(values)) = (self.by_key.get_mut(key), self.by_value.get_mut(key)) {
+                put_in_order(with_key, id);
+                match values.get_mut(value) {
+                    Some(with_value) => {
+                        put_in_order(with_value, id);
+                    }
+                    None => {
+                        values.insert(value.clone(), vec![id]);
+                    }
+                }
+            }
         }
-        index
+    }
+
+    fn remove(&mut self, id: u32, labels: &Labels) {
+        self.all.remove(&id);
+        for (key, value) in labels {
+            let (Some(with_key), Some(values)) = (self.by_key.get_mut(key), self.by_value.get_mut(key)) else {
+                continue;
+            };
+            take_out(with_key, id);
+            if let Some(with_value) = values.get_mut(value) {
+                take_out(with_value, id);
+                if with_value.is_empty() {
+                    values.remove(value);
+                }
+            }
+            if with_key.is_empty() {
+                self.by_key.remove(key);
+                self.by_value.remove(key);
+            }
+        }
     }
 
     /// A superset of what `selector` selects: the shortest list that one of its requirements leaves.
-    fn candidates(&self, selector: &LabelSelector) -> Vec<u32> {
+    pub(crate) fn candidates(&self, selector: &LabelSelector) -> Vec<u32> {
         let labels = selector.match_labels.iter().flatten();
         let mut offers: Vec<Vec<&[u32]>> =
             labels.map(|(key, value)| self.with_value(key, value).into_iter().collect()).collect();
@@ -63,268 +455,10 @@ impl<'a> LabelIndex<'a> {
             }
         }
         let shortest = offers.into_iter().min_by_key(|lists| lists.iter().map(|list| list.len()).sum::<usize>());
-        shortest.map_or_else(|| (0..self.count).collect(), |lists| lists.concat())
+        shortest.map_or_else(|| self.all.iter().copied().collect(), |lists| lists.concat())
     }
 
     fn with_value(&self, key: &str, value: &str) -> Option<&[u32]> {
         self.by_value.get(key)?.get(value).map(Vec::as_slice)
-    }
-}
-
-/// The cluster with its workloads interned.
-#[derive(Clone, Debug)]
-pub struct World<'a> {
-    /// The objects.
-    pub cluster: &'a Cluster,
-    /// Groups of pods.
-    pub groups: Vec<Group<'a>>,
-    /// Labels of each namespace that a workload or policy stands in, by name and in order.
-    pub namespaces: Vec<(&'a str, Labels)>,
-    namespace_ids: HashMap<&'a str, u32>,
-    groups_of_namespace: Vec<Vec<GroupId>>,
-    group_of_workload: Vec<Option<GroupId>>,
-    /// Workloads that are subjects here.
-    subject: Vec<bool>,
-    nodes: HashMap<&'a str, u32>,
-    node_addresses: HashMap<IpAddr, u32>,
-    pods_by_address: HashMap<IpAddr, u32>,
-}
-
-/// A number of things that fits a place in a table.
-pub(crate) fn place(index: usize) -> u32 {
-    u32::try_from(index).unwrap_or(u32::MAX)
-}
-
-impl<'a> World<'a> {
-    /// Interns the workloads of `cluster`.
-    #[must_use]
-    pub fn new(cluster: &'a Cluster, scope: &Scope) -> Self {
-        let mut world = Self {
-            cluster,
-            groups: Vec::new(),
-            namespaces: Vec::new(),
-            namespace_ids: HashMap::new(),
-            groups_of_namespace: Vec::new(),
-            group_of_workload: Vec::with_capacity(cluster.workloads.len()),
-            subject: Vec::with_capacity(cluster.workloads.len()),
-            nodes: HashMap::new(),
-            node_addresses: HashMap::new(),
-            pods_by_address: HashMap::new(),
-        };
-        for namespace in &cluster.namespaces {
-            world.add_namespace(&namespace.name, Some(&namespace.labels));
-        }
-        for (at, node) in cluster.nodes.iter().enumerate() {
-            world.nodes.insert(&node.name, place(at));
-            for address in &node.addresses {
-                world.node_addresses.entry(address.to_canonical()).or_insert(place(at));
-            }
-        }
-        let mut ids: HashMap<(u32, &'a Labels), GroupId> = HashMap::new();
-        for (at, workload) in cluster.workloads.iter().enumerate() {
-            let local = match scope {
-                Scope::All => true,
-                Scope::Node(node) => workload.node.as_ref() == Some(node),
-            };
-            world.subject.push(local && !workload.host_network);
-            if workload.host_network {
-                world.group_of_workload.push(None);
-                continue;
-            }
-            let namespace = world.add_namespace(&workload.namespace, None);
-            let id = *ids.entry((namespace, &workload.labels)).or_insert_with(|| {
-                world.groups.push(Group { namespace, labels: &workload.labels, members: Vec::new() });
-                place(world.groups.len() - 1)
-            });
-            if let Some(group) = world.groups.get_mut(id as usize) {
-                group.members.push(place(at));
-            }
-            world.group_of_workload.push(Some(id));
-            for address in &workload.addresses {
-                world.pods_by_address.entry(address.to_canonical()).or_insert(place(at));
-            }
-        }
-        world.groups_of_namespace.resize(world.namespaces.len(), Vec::new());
-        for (id, group) in world.groups.iter().enumerate() {
-            if let Some(groups) = world.groups_of_namespace.get_mut(group.namespace as usize) {
-                groups.push(place(id));
-            }
-        }
-        world
-    }
-
-    fn add_namespace(&mut self, name: &'a str, labels: Option<&Labels>) -> u32 {
-        if let Some(id) = self.namespace_ids.get(name) {
-            return *id;
-        }
-        let mut labels = labels.cloned().unwrap_or_default();
-        labels.entry(chainkit_cluster::model::NAMESPACE_NAME_LABEL.to_owned()).or_insert_with(|| name.to_owned());
-        self.namespaces.push((name, labels));
-        let id = place(self.namespaces.len() - 1);
-        self.namespace_ids.insert(name, id);
-        id
-    }
-
-    /// The place of a namespace in [`Self::namespaces`].
-    #[must_use]
-    pub fn namespace(&self, name: &str) -> Option<u32> {
-        self.namespace_ids.get(name).copied()
-    }
-
-    /// The groups of a namespace.
-    #[must_use]
-    pub fn groups_in(&self, namespace: u32) -> &[GroupId] {
-        self.groups_of_namespace.get(namespace as usize).map_or(&[], Vec::as_slice)
-    }
-
-    /// The group of a workload; none for one on its host's network.
-    #[must_use]
-    pub fn group_of(&self, workload: usize) -> Option<GroupId> {
-        self.group_of_workload.get(workload).copied().flatten()
-    }
-
-    /// Whether a workload is a subject: not on its host's network, and in the scope.
-    #[must_use]
-    pub fn is_subject(&self, workload: usize) -> bool {
-        self.subject.get(workload).copied().unwrap_or(false)
-    }
-
-    /// Whether a group has a subject among its members.
-    #[must_use]
-    pub fn has_subjects(&self, group: &Group<'_>) -> bool {
-        group.members.iter().any(|member| self.is_subject(*member as usize))
-    }
-
-    /// The node, by its place in the cluster.
-    #[must_use]
-    pub fn node(&self, name: &str) -> Option<u32> {
-        self.nodes.get(name).copied()
-    }
-
-    /// The node that has the address.
-    #[must_use]
-    pub fn node_at(&self, address: IpAddr) -> Option<u32> {
-        self.node_addresses.get(&address.to_canonical()).copied()
-    }
-
-    /// The pod that has the address for itself. Where several claim it, the first in the cluster.
-    #[must_use]
-    pub fn pod_at(&self, address: IpAddr) -> Option<usize> {
-        self.pods_by_address.get(&address.to_canonical()).map(|at| *at as usize)
-    }
-
-    /// Addresses that pods have for themselves, each with its pod.
-    pub fn pod_addresses(&self) -> impl Iterator<Item = (IpAddr, usize)> + '_ {
-        self.pods_by_address.iter().map(|(address, at)| (*address, *at as usize))
-    }
-
-    /// Addresses of nodes, each with its node.
-    pub fn node_addresses(&self) -> impl Iterator<Item = (IpAddr, u32)> + '_ {
-        self.node_addresses.iter().map(|(address, at)| (*address, *at))
-    }
-}
-
-/// Groups that a pair of selectors selects, by its place in [`Selections`].
-pub type SelectionId = u32;
-
-/// Where the pods of a selection are looked for.
-#[derive(Clone, Copy, Debug)]
-pub enum Within<'s> {
-    /// In one namespace.
-    Namespace(&'s str),
-    /// In the namespaces a selector selects.
-    Namespaces(&'s LabelSelector),
-}
-
-/// Selectors resolved to groups, each pair of selectors once.
-#[derive(Debug)]
-pub struct Selections<'w, 'a> {
-    world: &'w World<'a>,
-    pods: LabelIndex<'w>,
-    namespaces: LabelIndex<'w>,
-    ids: HashMap<String, SelectionId>,
-    /// The groups of each, in order; `None` is every group.
-    resolved: Vec<Option<Arc<[GroupId]>>>,
-}
-
-impl<'w, 'a> Selections<'w, 'a> {
-    /// Indexes the labels of `world`.
-    #[must_use]
-    pub fn new(world: &'w World<'a>) -> Self {
-        Self {
-            world,
-            pods: LabelIndex::new(world.groups.iter().map(|group| group.labels)),
-            namespaces: LabelIndex::new(world.namespaces.iter().map(|(_, labels)| labels)),
-            ids: HashMap::new(),
-            resolved: Vec::new(),
-        }
-    }
-
-    /// The groups of pods that `pods` selects within some namespaces.
-    pub fn select(&mut self, within: Within<'_>, pods: &LabelSelector) -> SelectionId {
-        let key = match within {
-            Within::Namespace(name) => format!("={name}|{pods:?}"),
-            Within::Namespaces(selector) => format!("{selector:?}|{pods:?}"),
-        };
-        if let Some(id) = self.ids.get(&key) {
-            return *id;
-        }
-        let groups = match within {
-            Within::Namespaces(selector) if selector::is_empty(selector) && selector::is_empty(pods) => None,
-            Within::Namespaces(selector) if selector::is_empty(selector) => Some(self.everywhere(pods)),
-            Within::Namespaces(selector) => {
-                let mut namespaces = self.namespaces.candidates(selector);
-                namespaces.retain(|id| {
-                    let namespace = self.world.namespaces.get(*id as usize);
-                    namespace.is_some_and(|(_, labels)| selector::matches(selector, labels))
-                });
-                Some(self.in_namespaces(&namespaces, pods))
-            }
-            Within::Namespace(name) => Some(self.in_namespaces(self.world.namespace(name).as_slice(), pods)),
-        };
-        let id = place(self.resolved.len());
-        self.resolved.push(groups.map(|mut groups| {
-            groups.sort_unstable();
-            groups.dedup();
-            groups.into()
-        }));
-        self.ids.insert(key, id);
-        id
-    }
-
-    fn everywhere(&self, pods: &LabelSelector) -> Vec<GroupId> {
-        let mut groups = self.pods.candidates(pods);
-        groups.retain(|id| self.matches(*id, pods));
-        groups
-    }
-
-    fn in_namespaces(&self, namespaces: &[u32], pods: &LabelSelector) -> Vec<GroupId> {
-        let all: usize = namespaces.iter().map(|id| self.world.groups_in(*id).len()).sum();
-        if all <= 64 || selector::is_empty(pods) {
-            let groups = namespaces.iter().flat_map(|id| self.world.groups_in(*id)).copied();
-            return groups.filter(|id| self.matches(*id, pods)).collect();
-        }
-        let mut inside = vec![false; self.world.namespaces.len()];
-        for id in namespaces {
-            if let Some(inside) = inside.get_mut(*id as usize) {
-                *inside = true;
-            }
-        }
-        let mut groups = self.pods.candidates(pods);
-        groups.retain(|id| {
-            let namespace = self.world.groups.get(*id as usize).map(|group| group.namespace as usize);
-            namespace.and_then(|at| inside.get(at)).copied().unwrap_or(false) && self.matches(*id, pods)
-        });
-        groups
-    }
-
-    fn matches(&self, group: GroupId, pods: &LabelSelector) -> bool {
-        self.world.groups.get(group as usize).is_some_and(|group| selector::matches(pods, group.labels))
-    }
-
-    /// What the selections came to, by their ids; `None` is every group.
-    #[must_use]
-    pub fn into_resolved(self) -> Vec<Option<Arc<[GroupId]>>> {
-        self.resolved
     }
 }

@@ -195,7 +195,10 @@ fn an_unknown_peer_fails_closed() {
         assert_eq!(tcp80(&cluster, "b/web", "a/web"), expected, "{action:?}");
         let others = if action == Action::Accept { Verdict::Allowed } else { Verdict::Denied };
         assert_eq!(tcp80(&cluster, "192.0.2.1", "a/web"), others, "{action:?}: it matches nothing, or denies all");
-        assert_eq!(Engine::new(&cluster, &Options::default()).problems()[0].field, "spec.ingress[0].from[1]");
+        assert_eq!(
+            Engine::new(&cluster, &Options::default()).problems().next().unwrap().field,
+            "spec.ingress[0].from[1]"
+        );
     }
 }
 
@@ -209,7 +212,7 @@ fn domain_names_are_refused_aloud_and_accept_nothing() {
     add_cluster_policy(&mut cluster, admin);
     assert_eq!(tcp80(&cluster, "a/web", "192.0.2.1"), Verdict::Allowed, "what is understood beside them counts");
     assert_eq!(tcp80(&cluster, "a/web", "192.0.2.2"), Verdict::Denied);
-    let problems = Engine::new(&cluster, &Options::default()).problems().to_vec();
+    let problems = Engine::new(&cluster, &Options::default()).problems().cloned().collect::<Vec<_>>();
     assert!(problems[0].field.ends_with("domainNames") && problems[0].reason.contains("not supported"), "{problems:?}");
 }
 

@@ -313,7 +313,7 @@ fn only_tier(rules: &Ruleset, place: usize) -> Ruleset {
 fn first_matches(engine: &Engine<'_>, rules: &Ruleset) -> HashSet<At> {
     let mut first = HashSet::new();
     for subject in engine.policies() {
-        for class in &engine.classes().all {
+        for class in engine.classes().all() {
             for direction in Direction::BOTH {
                 let table = subject.evaluate(rules, direction, class);
                 let rows = Transport::ALL.into_iter().flat_map(|transport| table.rows(transport));

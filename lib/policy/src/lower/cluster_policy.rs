@@ -5,11 +5,12 @@ use chainkit_cluster::selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::network_policy::shortened;
-use super::{Lowering, whole};
+use super::{EVERYTHING, Lowering, whole};
 use crate::flow::{Direction, Transport};
 use crate::prefix::Prefix;
 use crate::rules::{Action, PeerSet, Peers, Policy, PortMatch, Ports, Rule};
-use crate::world::{Within, place};
+use crate::selections::Within;
+use crate::world::place;
 
 /// The other side of a rule as far as it is understood.
 enum Understood {
@@ -18,6 +19,15 @@ enum Understood {
     InPart,
     /// The rule as a whole fails closed.
     Not,
+}
+
+/// The namespaces and pods that a policy is about; none where it says neither or both.
+pub(super) fn subject(policy: &ClusterPolicy) -> Option<(&LabelSelector, &LabelSelector)> {
+    match (&policy.subject.namespaces, &policy.subject.pods) {
+        (Some(namespaces), None) => Some((namespaces, &EVERYTHING)),
+        (None, Some(pods)) => Some((&pods.namespace_selector, &pods.pod_selector)),
+        _ => None,
+    }
 }
 
 impl Lowering<'_, '_> {
@@ -30,24 +40,15 @@ impl Lowering<'_, '_> {
             name: policy.name.clone(),
             origin: located.origin.clone(),
             priority: policy.priority,
-            subjects: Vec::new(),
-            isolates: [false, false],
-            rules: Vec::new(),
+            ..Policy::default()
         };
-        let everything = LabelSelector::default();
-        let subject = match (&policy.subject.namespaces, &policy.subject.pods) {
-            (Some(namespaces), None) => Some((namespaces, &everything)),
-            (None, Some(pods)) => Some((&pods.namespace_selector, &pods.pod_selector)),
-            _ => None,
-        };
-        if let Some((namespaces, pods)) = subject {
+        if let Some((namespaces, pods)) = subject(policy) {
             for (selector, field) in [(namespaces, "spec.subject.namespaces"), (pods, "spec.subject.pods")] {
                 self.check_cluster(located, &object, field, selector);
             }
-            for (at, (_, labels)) in self.world.namespaces.iter().enumerate() {
-                if selector::matches(namespaces, labels) {
-                    let groups = self.world.groups_in(place(at)).iter().copied();
-                    lowered.subjects.extend(self.subjects(groups, pods));
+            for (at, namespace) in self.world.namespaces.iter().enumerate() {
+                if selector::matches(namespaces, &namespace.labels) {
+                    lowered.subjects.extend(self.subjects(self.world.groups_in(place(at)), pods));
                 }
             }
             lowered.subjects.sort_unstable();
@@ -133,7 +134,7 @@ impl Lowering<'_, '_> {
             }
             if let Some(namespaces) = &peer.namespaces {
                 self.check_cluster(located, object, &format!("{path}.namespaces"), namespaces);
-                self.select(set, Within::Namespaces(namespaces), &LabelSelector::default());
+                self.select(set, Within::Namespaces(namespaces.clone()), &LabelSelector::default());
             }
             if let Some(pods) = &peer.pods {
                 self.check_cluster(
@@ -143,12 +144,13 @@ impl Lowering<'_, '_> {
                     &pods.namespace_selector,
                 );
                 self.check_cluster(located, object, &format!("{path}.pods.podSelector"), &pods.pod_selector);
-                self.select(set, Within::Namespaces(&pods.namespace_selector), &pods.pod_selector);
+                self.select(set, Within::Namespaces(pods.namespace_selector.clone()), &pods.pod_selector);
             }
             if let Some(nodes) = &peer.nodes {
                 self.check_cluster(located, object, &format!("{path}.nodes"), nodes);
                 let selected = self.world.cluster.nodes.iter().enumerate();
-                let selected = selected.filter(|(_, node)| selector::matches(nodes, &node.labels));
+                let selected =
+                    selected.filter(|(_, node)| !node.name.is_empty() && selector::matches(nodes, &node.labels));
                 set.nodes.extend(selected.map(|(at, _)| place(at)));
             }
             for (at, text) in peer.networks.iter().flatten().enumerate() {

@@ -6,11 +6,11 @@ use k8s_openapi::api::networking::v1::{IPBlock, NetworkPolicy, NetworkPolicyPeer
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::Lowering;
+use super::{EVERYTHING, Lowering};
 use crate::flow::{Direction, Transport};
 use crate::prefix::Prefix;
 use crate::rules::{Action, Block, PeerSet, Peers, Policy, PortMatch, Ports, Rule};
-use crate::world::Within;
+use crate::selections::Within;
 
 impl Lowering<'_, '_> {
     pub(super) fn network_policy(&mut self, located: &Located<NetworkPolicy>) -> Policy {
@@ -23,21 +23,18 @@ impl Lowering<'_, '_> {
             namespace: Some(namespace.clone()),
             name,
             origin: located.origin.clone(),
-            priority: 0,
-            subjects: Vec::new(),
-            isolates: [false, false],
-            rules: Vec::new(),
+            ..Policy::default()
         };
         let Some(spec) = &policy.spec else {
             self.problem(located, &source.object, "spec", "missing: the policy selects nothing".to_owned());
             return lowered;
         };
-        // Which field was left out does not matter here: `podSelector` is required, and one that is null is empty to a server.
-        let everything = LabelSelector::default();
-        let pods = spec.pod_selector.as_ref().unwrap_or(&everything);
+        let Some(pods) = pods(policy) else {
+            return lowered;
+        };
         self.check(&mut source, "spec.podSelector", Some(pods));
         if let Some(id) = self.world.namespace(&namespace) {
-            lowered.subjects = self.subjects(self.world.groups_in(id).iter().copied(), pods);
+            lowered.subjects = self.subjects(self.world.groups_in(id), pods);
         }
         let (ingress, egress) = (spec.ingress.iter().flatten(), spec.egress.iter().flatten());
         lowered.isolates = match spec.policy_types.as_deref().unwrap_or_default() {
@@ -96,7 +93,6 @@ impl Lowering<'_, '_> {
     fn peer(&mut self, source: &mut Source<'_>, path: &str, peer: &NetworkPolicyPeer, set: &mut PeerSet) {
         self.check(source, &format!("{path}.namespaceSelector"), peer.namespace_selector.as_ref());
         self.check(source, &format!("{path}.podSelector"), peer.pod_selector.as_ref());
-        let everything = LabelSelector::default();
         match (&peer.ip_block, &peer.namespace_selector, &peer.pod_selector) {
             (Some(block), None, None) => {
                 let block = self.block(source, &format!("{path}.ipBlock"), block);
@@ -107,9 +103,10 @@ impl Lowering<'_, '_> {
                 self.problem(source.located, &source.object, path, reason.to_owned());
             }
             (None, Some(namespaces), pods) => {
-                self.select(set, Within::Namespaces(namespaces), pods.as_ref().unwrap_or(&everything));
+                let pods = pods.as_ref().unwrap_or(&EVERYTHING);
+                self.select(set, Within::Namespaces(namespaces.clone()), pods);
             }
-            (None, None, Some(pods)) => self.select(set, Within::Namespace(source.namespace), pods),
+            (None, None, Some(pods)) => self.select(set, Within::Namespace(source.namespace.to_owned()), pods),
             (None, None, None) => {
                 let reason = "no podSelector, namespaceSelector or ipBlock in it: the peer matches nothing";
                 self.problem(source.located, &source.object, path, reason.to_owned());
@@ -190,6 +187,13 @@ impl Lowering<'_, '_> {
     }
 }
 
+/// The pods of its namespace that a policy selects; none where it says nothing at all. Which field was left out does not matter:
+/// `podSelector` is required, and one that is null is empty to a server.
+pub(super) fn pods(policy: &NetworkPolicy) -> Option<&LabelSelector> {
+    let spec = policy.spec.as_ref()?;
+    Some(spec.pod_selector.as_ref().unwrap_or(&EVERYTHING))
+}
+
 struct Source<'s> {
     located: &'s Located<NetworkPolicy>,
     object: String,
@@ -199,19 +203,4 @@ struct Source<'s> {
 /// As much of a text from outside as a message needs.
 pub(super) fn shortened(text: &str) -> String {
     text.chars().take(64).collect()
-}
-
-impl Ports {
-    pub(super) fn has_names(&self) -> bool {
-        matches!(self, Self::List(list) if list.iter().any(|port| matches!(port, PortMatch::Named { .. })))
-    }
-
-    pub(super) fn without_names(&self) -> Self {
-        match self {
-            Self::Any => Self::Any,
-            Self::List(list) => {
-                Self::List(list.iter().filter(|port| !matches!(port, PortMatch::Named { .. })).copied().collect())
-            }
-        }
-    }
 }

@@ -151,7 +151,7 @@ pub fn check(cluster: &Cluster, engine: &Engine<'_>, tables: &Tables, flow: &Flo
             Party::Workload { index, .. } => cluster.workloads[*index].host_network,
             _ => false,
         };
-        let backends = engine.services().at(address, flow.transport, flow.port).unwrap_or_default();
+        let backends = engine.services().at(engine.world(), address, flow.transport, flow.port).unwrap_or_default();
         let meets_node = is_node(&Party::Address(address)) || backends.iter().any(|backend| is_node(&backend.party));
         if engine.options().scope == chainkit_policy::Scope::All && meets_node {
             continue;

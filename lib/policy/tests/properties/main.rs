@@ -332,8 +332,8 @@ fn addresses_of_one_class_are_answered_alike_and_classes_differ_for_a_rule() {
     let result = TestRunner::new(config).run(&generate::case(), |case| {
         let engine = Engine::new(&case.cluster, &case.options);
         let mut seen = BTreeSet::new();
-        for class in &engine.classes().all {
-            let new = seen.insert((class.peers.to_vec(), class.names.to_vec(), class.own_node));
+        for (_, class) in engine.classes().iter() {
+            let new = seen.insert((class.peers.to_vec(), class.names.to_vec(), class.own_node, class.pod));
             proptest::prop_assert!(new, "two classes that no rule can tell apart: {:?}", class);
         }
         let tables = engine.tables();

@@ -1,0 +1,404 @@
+//! Making tables, and making them follow: what changed of an engine becomes what is to be written.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
+
+use crate::classes::{Class, ClassId, NamedNumber};
+use crate::engine::{Changed, Engine, PolicyId};
+use crate::flow::Direction;
+use crate::prefix::Prefix;
+use crate::rules::Peers;
+use crate::tables::{Rows, Tables, Update};
+
+/// Rules of one policy id in one direction.
+type Side = (PolicyId, Direction);
+
+/// What makes rows, and knows which rows a change concerns.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Maker {
+    /// The classes in a set, those with a name among their ports, those of pods, and those of the own node.
+    in_set: HashMap<u32, BTreeSet<ClassId>>,
+    with_name: HashMap<u32, BTreeSet<ClassId>>,
+    pods: BTreeSet<ClassId>,
+    own_nodes: BTreeSet<ClassId>,
+    /// Whose rules ask for a set, for a name.
+    asking_set: HashMap<u32, BTreeSet<Side>>,
+    asking_name: HashMap<u32, BTreeSet<Side>>,
+    asking_everywhere: BTreeSet<Side>,
+    sides: HashMap<Side, Asks>,
+    /// By address the endpoints that have it.
+    endpoints_at: HashMap<IpAddr, Vec<u32>>,
+    addresses_of: HashMap<u32, Vec<IpAddr>>,
+    /// Endpoints of templates, or of addresses that no pod has: their classes are looked at each time.
+    elsewhere: BTreeSet<u32>,
+}
+
+/// What rules ask of a class.
+#[derive(Clone, Debug, Default)]
+struct Asks {
+    sets: HashSet<u32>,
+    names: HashSet<u32>,
+    everywhere: bool,
+    /// Port tables by what the rules can tell of a class; each is held.
+    known: HashMap<Seen, u32>,
+    /// With how many of them it looks again which are of use.
+    enough: usize,
+}
+
+/// What rules can tell of a class: the sets they name, the ports they ask for, whether it is of pods, or the own node.
+type Seen = (Vec<u32>, Vec<NamedNumber>, bool, bool);
+
+/// How many answers a side keeps before it looks which of them no row has any more.
+const MANY_KNOWN: usize = 1024;
+
+impl Maker {
+    /// Makes `tables` follow what changed of `engine`.
+    pub(crate) fn follow(&mut self, engine: &Engine<'_>, changed: &Changed, tables: &mut Tables) -> Update {
+        let mut update = Update::default();
+        let mut rows: BTreeMap<(PolicyId, Direction, Option<ClassId>), Option<u32>> = BTreeMap::new();
+        for (id, was) in &changed.settled.classes {
+            let is = self.current(engine, *id);
+            was.iter().for_each(|class| self.index(*id, class, false));
+            is.into_iter().for_each(|class| self.index(*id, class, true));
+        }
+        for id in &changed.policies {
+            for direction in Direction::BOTH {
+                self.forget((*id, direction), tables, &mut rows);
+                if engine.is_in_use(*id) {
+                    self.make(engine, (*id, direction), tables, &mut rows);
+                }
+            }
+        }
+        for (id, was) in &changed.settled.classes {
+            let is = self.current(engine, *id);
+            for side in self.concerned(was.as_ref(), is) {
+                if !changed.policies.contains(&side.0) {
+                    self.row(engine, side, *id, tables, &mut rows);
+                }
+            }
+        }
+        update.rows =
+            rows.into_iter().map(|((policy, direction, class), table)| (policy, direction, class, table)).collect();
+        self.follow_services(engine, changed, tables, &mut update);
+        if changed.settled.prefixes {
+            let is = engine.classes().prefixes();
+            update.prefixes = differences(tables.prefixes.iter(), is.iter());
+            tables.prefixes = is.clone();
+        }
+        let addresses: BTreeSet<IpAddr> = changed.settled.addresses.iter().copied().collect();
+        for address in addresses {
+            let is = engine.classes().shown(address);
+            let was = match is {
+                Some(class) => tables.addresses.insert(address, class),
+                None => tables.addresses.remove(&address),
+            };
+            if was != is {
+                update.addresses.push((address, is));
+            }
+            if engine.world().node_at(address).is_some() {
+                tables.nodes.insert(address);
+            } else {
+                tables.nodes.remove(&address);
+            }
+        }
+        let subjects: BTreeSet<usize> = changed.subjects.iter().copied().collect();
+        update.subjects = subjects.into_iter().map(|at| (at, engine.policy_of(at))).collect();
+        update
+    }
+
+    fn current<'e>(&self, engine: &'e Engine<'_>, id: ClassId) -> Option<&'e Class> {
+        engine.classes().get(id).filter(|_| engine.classes().is_held(id))
+    }
+
+    fn index(&mut self, id: ClassId, class: &Class, there: bool) {
+        let put = |list: &mut BTreeSet<ClassId>| {
+            if there {
+                list.insert(id)
+            } else {
+                list.remove(&id)
+            };
+        };
+        for set in class.peers.iter() {
+            put(self.in_set.entry(*set).or_default());
+        }
+        for (name, ..) in class.names.iter() {
+            put(self.with_name.entry(*name).or_default());
+        }
+        if class.pod {
+            put(&mut self.pods);
+        }
+        if class.own_node {
+            put(&mut self.own_nodes);
+        }
+        if !there {
+            self.in_set.retain(|_, classes| !classes.is_empty());
+            self.with_name.retain(|_, classes| !classes.is_empty());
+        }
+    }
+
+    /// Whose rules may answer a class otherwise that was one thing and is another.
+    fn concerned(&self, was: Option<&Class>, is: Option<&Class>) -> BTreeSet<Side> {
+        let mut sides = BTreeSet::new();
+        let peers = |class: Option<&Class>| class.map(|class| class.peers.clone()).unwrap_or_default();
+        let (before, after) = (peers(was), peers(is));
+        let both = before.iter().filter(|set| after.binary_search(set).is_err());
+        for set in both.chain(after.iter().filter(|set| before.binary_search(set).is_err())) {
+            sides.extend(self.asking_set.get(set).into_iter().flatten());
+        }
+        let names = |class: Option<&Class>| class.map(|class| class.names.clone()).unwrap_or_default();
+        let (before, after) = (names(was), names(is));
+        if before != after {
+            for (name, ..) in before.iter().chain(after.iter()) {
+                sides.extend(self.asking_name.get(name).into_iter().flatten());
+            }
+        }
+        if was.is_some_and(|class| class.pod) != is.is_some_and(|class| class.pod) {
+            sides.extend(&self.asking_everywhere);
+        }
+        if was.is_some_and(|class| class.own_node) != is.is_some_and(|class| class.own_node) {
+            sides.extend(self.sides.keys().filter(|(_, direction)| *direction == Direction::Egress));
+        }
+        sides
+    }
+
+    /// Makes all rows of a side.
+    fn make(
+        &mut self,
+        engine: &Engine<'_>,
+        side: Side,
+        tables: &mut Tables,
+        rows: &mut BTreeMap<(PolicyId, Direction, Option<ClassId>), Option<u32>>,
+    ) {
+        let (id, direction) = side;
+        let ruleset = engine.rules();
+        let Some(rules) = engine.policies().get(id as usize) else { return };
+        let mut asks = Asks::default();
+        for (_, rule) in rules.rules(ruleset, direction) {
+            if let Peers::Set(set) = rule.peers {
+                asks.sets.insert(set);
+                asks.everywhere |= ruleset.is_everywhere(set);
+            }
+            if direction == Direction::Egress {
+                asks.names.extend(rule.ports.names());
+            }
+        }
+        let nobody = Class::default();
+        let (default, _) = tables.port_tables.hold(rules.evaluate(ruleset, direction, &nobody));
+        asks.known.insert((Vec::new(), Vec::new(), false, false), default);
+        let mut candidates: BTreeSet<ClassId> = BTreeSet::new();
+        for set in &asks.sets {
+            candidates.extend(self.in_set.get(set).into_iter().flatten());
+            self.asking_set.entry(*set).or_default().insert(side);
+        }
+        for name in &asks.names {
+            candidates.extend(self.with_name.get(name).into_iter().flatten());
+            self.asking_name.entry(*name).or_default().insert(side);
+        }
+        if asks.everywhere {
+            candidates.extend(&self.pods);
+            self.asking_everywhere.insert(side);
+        }
+        if direction == Direction::Egress {
+            candidates.extend(&self.own_nodes);
+        }
+        self.sides.insert(side, asks);
+        if tables.policies.len() <= id as usize {
+            tables.policies.resize(id as usize + 1, Default::default());
+        }
+        if let Some(of_side) = rows_of(tables, side) {
+            of_side.default = Some(default);
+        }
+        rows.insert((id, direction, None), Some(default));
+        for class in candidates {
+            self.row(engine, side, class, tables, rows);
+        }
+    }
+
+    /// Makes the row of one class.
+    fn row(
+        &mut self,
+        engine: &Engine<'_>,
+        side: Side,
+        id: ClassId,
+        tables: &mut Tables,
+        rows: &mut BTreeMap<(PolicyId, Direction, Option<ClassId>), Option<u32>>,
+    ) {
+        let (policy, direction) = side;
+        let class = self.current(engine, id);
+        let (Some(asks), Some(rules)) = (self.sides.get_mut(&side), engine.policies().get(policy as usize)) else {
+            return;
+        };
+        let table = class.map(|class| {
+            let seen: Seen = (
+                class.peers.iter().filter(|set| asks.sets.contains(set)).copied().collect(),
+                class.names.iter().filter(|(name, ..)| asks.names.contains(name)).copied().collect(),
+                class.pod && asks.everywhere,
+                class.own_node && direction == Direction::Egress,
+            );
+            if asks.known.len() > asks.enough.max(MANY_KNOWN) {
+                asks.tidy(side, tables);
+            }
+            let port_tables = &mut tables.port_tables;
+            *asks
+                .known
+                .entry(seen)
+                .or_insert_with(|| port_tables.hold(rules.evaluate(engine.rules(), direction, class)).0)
+        });
+        let Some(of_side) = rows_of(tables, side) else { return };
+        let table = table.filter(|table| of_side.default != Some(*table));
+        let was = match table {
+            Some(table) => of_side.classes.insert(id, table),
+            None => of_side.classes.remove(&id),
+        };
+        if was != table {
+            rows.insert((policy, direction, Some(id)), table);
+        }
+    }
+
+    /// Takes out all rows of a side.
+    fn forget(
+        &mut self,
+        side: Side,
+        tables: &mut Tables,
+        rows: &mut BTreeMap<(PolicyId, Direction, Option<ClassId>), Option<u32>>,
+    ) {
+        let Some(asks) = self.sides.remove(&side) else { return };
+        for (lists, asked) in [(&mut self.asking_set, &asks.sets), (&mut self.asking_name, &asks.names)] {
+            for one in asked {
+                if let Some(sides) = lists.get_mut(one) {
+                    sides.remove(&side);
+                    if sides.is_empty() {
+                        lists.remove(one);
+                    }
+                }
+            }
+        }
+        self.asking_everywhere.remove(&side);
+        for table in asks.known.into_values() {
+            tables.port_tables.release(table);
+        }
+        if let Some(of_side) = rows_of(tables, side).map(std::mem::take) {
+            let (policy, direction) = side;
+            rows.insert((policy, direction, None), None);
+            rows.extend(of_side.classes.into_keys().map(|class| ((policy, direction, Some(class)), None)));
+        }
+    }
+
+    fn follow_services(&mut self, engine: &Engine<'_>, changed: &Changed, tables: &mut Tables, update: &mut Update) {
+        let services = engine.services();
+        let mut stale: BTreeSet<u32> = BTreeSet::new();
+        for target in changed.virtuals.iter().collect::<BTreeSet<_>>() {
+            let is = services.endpoints_of(target).map(|(id, _)| id);
+            let was = match is {
+                Some(id) => tables.virtuals.insert(*target, id),
+                None => tables.virtuals.remove(target),
+            };
+            if was != is {
+                update.virtuals.push((*target, is));
+            }
+            stale.extend(was.into_iter().chain(is));
+        }
+        for id in &stale {
+            self.elsewhere.remove(id);
+            for address in self.addresses_of.remove(id).unwrap_or_default() {
+                if let Some(ids) = self.endpoints_at.get_mut(&address) {
+                    ids.retain(|other| other != id);
+                    if ids.is_empty() {
+                        self.endpoints_at.remove(&address);
+                    }
+                }
+            }
+            if services.has_endpoints(*id) {
+                let endpoints = services.endpoints(*id);
+                let addresses: BTreeSet<IpAddr> = endpoints.iter().filter_map(|endpoint| endpoint.address).collect();
+                if endpoints.iter().any(|endpoint| {
+                    endpoint.address.is_none_or(|address| engine.world().pod_at(address).is_none())
+                        || endpoint.workload
+                            != endpoint.address.and_then(|at| engine.world().pod_at(at)).map(crate::world::place)
+                }) {
+                    self.elsewhere.insert(*id);
+                }
+                for address in &addresses {
+                    self.endpoints_at.entry(*address).or_default().push(*id);
+                }
+                self.addresses_of.insert(*id, addresses.into_iter().collect());
+            }
+        }
+        stale.extend(&self.elsewhere);
+        for address in &changed.settled.addresses {
+            stale.extend(self.endpoints_at.get(address).into_iter().flatten());
+        }
+        for id in stale {
+            let is = services.has_endpoints(id).then(|| {
+                let endpoints = services.endpoints(id).iter().map(|endpoint| endpoint.backend(engine.world()));
+                let mut is: Vec<_> = endpoints.map(|backend| (engine.backend_class(&backend), backend.port)).collect();
+                is.sort_unstable();
+                is.dedup();
+                is
+            });
+            let was = match &is {
+                Some(is) => tables.backends.insert(id, is.clone()),
+                None => tables.backends.remove(&id),
+            };
+            if was != is {
+                update.backends.push((id, is));
+            }
+        }
+    }
+}
+
+impl Asks {
+    /// Lets go of answers that no row has.
+    fn tidy(&mut self, side: Side, tables: &mut Tables) {
+        let Some(rows) = rows_of(tables, side) else { return };
+        let of_use: HashSet<u32> = rows.classes.values().copied().chain(rows.default).collect();
+        let default = rows.default;
+        let port_tables = &mut tables.port_tables;
+        self.known.retain(|seen, table| {
+            let is_default = Some(*table) == default && *seen == Seen::default();
+            let stays = is_default || (of_use.contains(table) && Some(*table) != default);
+            if !stays {
+                port_tables.release(*table);
+            }
+            stays
+        });
+        self.enough = self.known.len() * 2;
+    }
+}
+
+fn rows_of(tables: &mut Tables, (policy, direction): Side) -> Option<&mut Rows> {
+    tables.policies.get_mut(policy as usize)?.get_mut(direction.index())
+}
+
+/// What is to be written so that one list of prefixes, in order, becomes another.
+fn differences(
+    was: impl Iterator<Item = (Prefix, ClassId)>,
+    is: impl Iterator<Item = (Prefix, ClassId)>,
+) -> Vec<(Prefix, Option<ClassId>)> {
+    let mut differences = Vec::new();
+    let (mut was, mut is) = (was.peekable(), is.peekable());
+    loop {
+        match (was.peek().copied(), is.peek().copied()) {
+            (None, None) => return differences,
+            (Some((old, before)), Some((new, after))) if old == new => {
+                if before != after {
+                    differences.push((new, Some(after)));
+                }
+                was.next();
+                is.next();
+            }
+            (Some((old, _)), Some((new, _))) if old < new => {
+                differences.push((old, None));
+                was.next();
+            }
+            (Some((old, _)), None) => {
+                differences.push((old, None));
+                was.next();
+            }
+            (_, Some((new, after))) => {
+                differences.push((new, Some(after)));
+                is.next();
+            }
+        }
+    }
+}
