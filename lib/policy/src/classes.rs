@@ -472,6 +472,10 @@ impl Classes {
             drop_repeats(&mut prefixes);
             self.prefixes = PrefixTable::new(prefixes);
         }
+        if settled.prefixes && !self.cidrs_match_pods {
+            // Pods are in no region, and whether they differ from theirs is told address by address.
+            settled.addresses.extend(self.places.keys());
+        }
         if pending.nodes || settled.prefixes || pending.regions {
             self.classify_nodes(world, &mut settled);
         }

@@ -4,6 +4,7 @@
 //! new group, through an index of what each pair asks for.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use chainkit_cluster::selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -195,6 +196,13 @@ impl Selections {
         selecting.sort_unstable();
         selecting.dedup();
         selecting
+    }
+}
+
+impl fmt::Display for Selection {
+    /// The pair of selectors, for messages.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.key)
     }
 }
 

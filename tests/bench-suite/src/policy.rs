@@ -1,9 +1,11 @@
 //! What it takes to understand policy at the size of the largest users. No kernel is asked.
 
-use std::{fs, hint::black_box, time::Instant};
+use std::{fs, hint::black_box, net::Ipv4Addr, time::Instant};
 
-use anyhow::{Context, Result};
-use chainkit_policy::{Engine, Options, Scope};
+use anyhow::{Context, Result, bail};
+use chainkit_cluster::model::{Change, Located, Object};
+use chainkit_policy::{Engine, Live, Options, Scope};
+use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::util::intstr::IntOrString};
 use serde_json::json;
 
 use crate::{
@@ -32,6 +34,10 @@ const CROSSING: usize = 500;
 const COLD: f64 = 3.0;
 const EXPLAIN: f64 = 0.05;
 const MATRIX: f64 = 5.0;
+const POD: f64 = 0.001;
+const POLICY: f64 = 0.02;
+/// Changes of each sort.
+const FOLLOWED: u8 = 100;
 /// And in bytes.
 const MEMORY: u64 = 1 << 30;
 
@@ -55,21 +61,24 @@ pub(crate) fn measure(report: &Report, rounds: usize) -> Result<()> {
     let engine = Engine::new(&cluster, &options);
     let tables = engine.tables();
     let memory = resident()?.saturating_sub(before);
+    drop((tables, engine));
+    let mut live = Live::new(cluster, &options);
     tell(report, "cold compile", median(&cold), COLD)?;
     report.result(
         &json!({"kind": "policy", "what": "memory", "bytes": memory, "target": MEMORY, "rows": tables.rows().count()}),
         &format!("{:28} {:9} KiB   (to reach: {})", "memory of it", memory >> 10, MEMORY >> 10),
     )?;
-    let flow = common::tcp(common::party(&cluster, "ns1/p1"), common::party(&cluster, "ns0/p0"), 8080);
+    let cluster = &live.engine().world().cluster;
+    let flow = common::tcp(common::party(cluster, "ns1/p1"), common::party(cluster, "ns0/p0"), 8080);
     let mut explain = Vec::new();
     for _ in 0..rounds {
         let started = Instant::now();
-        black_box(engine.explain(&flow));
+        black_box(live.engine().explain(&flow));
         explain.push(started.elapsed().as_secs_f64());
     }
     tell(report, "explain, once loaded", median(&explain), EXPLAIN)?;
-    drop((tables, engine));
-    drop(cluster);
+    follow(report, &mut live)?;
+    drop(live);
 
     let cluster = blocklist(PREFIXES);
     let started = Instant::now();
@@ -90,6 +99,100 @@ pub(crate) fn measure(report: &Report, rounds: usize) -> Result<()> {
     }
     black_box(open);
     tell(report, "2000 workloads, all pairs", started.elapsed().as_secs_f64(), MATRIX)
+}
+
+/// What it takes to follow changes, one at a time: the median of many, and the worst.
+fn follow(report: &Report, live: &mut Live) -> Result<()> {
+    let set = |object| vec![Change::Set(Box::new(object))];
+    let pod = |live: &Live, namespace: usize, at: u8| {
+        let cluster = &live.engine().world().cluster;
+        let name = format!("ns{namespace}");
+        let mut pod = cluster.workloads.iter().find(|pod| pod.namespace == name).cloned()?;
+        pod.name = format!("new-{at}");
+        pod.node = Some("n7".to_owned());
+        pod.addresses = vec![Ipv4Addr::new(10, 250, u8::try_from(namespace % 250).ok()?, at).into()];
+        Some(pod)
+    };
+    let mut pods = Vec::new();
+    for turn in 0..FOLLOWED {
+        // Every other one where policies of this node speak of the pods.
+        let namespace = if turn % 2 == 0 { 0 } else { 1 + usize::from(turn) * 7 };
+        pods.push(pod(live, namespace, turn).context("there is no pod to copy")?);
+    }
+    let mut times = Times::default();
+    for pod in &pods {
+        times.of(live, set(Object::Workload(pod.clone())));
+    }
+    times.tell(report, "a pod like others elsewhere", POD)?;
+    let mut times = Times::default();
+    for pod in &pods {
+        let mut other = pod.clone();
+        other.labels.insert("statefulset.kubernetes.io/pod-name".to_owned(), format!("{}-{}", pod.namespace, pod.name));
+        times.of(live, set(Object::Workload(other)));
+    }
+    times.tell(report, "a pod of labels of its own", POD)?;
+    let mut times = Times::default();
+    for pod in &pods {
+        let mut other = pod.clone();
+        other.labels.insert("tier".to_owned(), format!("v{}", pod.addresses.len()));
+        other.labels.insert("app".to_owned(), "app1".to_owned());
+        times.of(live, set(Object::Workload(other)));
+    }
+    times.tell(report, "a pod that is relabelled", POD)?;
+    let mut times = Times::default();
+    for pod in pods {
+        times.of(live, vec![Change::Remove(Object::Workload(pod).name())]);
+    }
+    times.tell(report, "a pod that goes", POD)?;
+    let policies: Vec<_> = live.engine().world().cluster.network_policies.clone();
+    let here = |policy: &&Located<NetworkPolicy>| policy.value.metadata.namespace.as_deref() == Some("ns0");
+    let policies: Vec<_> = policies.iter().filter(here).collect();
+    let [inward, outward] = policies.as_slice() else { bail!("ns0 has not two policies") };
+    let mut ports = Times::default();
+    let mut peers = Times::default();
+    let mut blocks = Times::default();
+    let mut whole = Times::default();
+    for turn in 0..FOLLOWED {
+        let mut policy = (*inward).clone();
+        let rules = policy.value.spec.as_mut().and_then(|spec| spec.ingress.as_mut()).context("no rules")?;
+        let ports_of_rule = rules.get_mut(1).and_then(|rule| rule.ports.as_mut()).context("no ports")?;
+        ports_of_rule.iter_mut().for_each(|port| port.port = Some(IntOrString::Int(9000 + i32::from(turn))));
+        ports.of(live, set(Object::NetworkPolicy(policy.clone())));
+        let rules = policy.value.spec.as_mut().and_then(|spec| spec.ingress.as_mut()).context("no rules")?;
+        rules.push(serde_json::from_value(json!({"from": [{
+            "namespaceSelector": {"matchLabels": {"team": format!("t{turn}")}},
+            "podSelector": {"matchLabels": {"app": "app2"}},
+        }]}))?);
+        peers.of(live, set(Object::NetworkPolicy(policy)));
+        let mut policy = (*outward).clone();
+        let rules = policy.value.spec.as_mut().and_then(|spec| spec.egress.as_mut()).context("no rules")?;
+        rules.push(serde_json::from_value(json!({"to": [{"ipBlock": {"cidr": format!("198.51.{turn}.0/24")}}]}))?);
+        blocks.of(live, set(Object::NetworkPolicy(policy.clone())));
+        let name = Object::NetworkPolicy(policy.clone()).name();
+        whole.of(live, vec![Change::Remove(name)]);
+        whole.of(live, set(Object::NetworkPolicy((*outward).clone())));
+    }
+    ports.tell(report, "a policy's ports", POLICY)?;
+    peers.tell(report, "a policy's peers", POLICY)?;
+    blocks.tell(report, "a policy's address blocks", POLICY)?;
+    whole.tell(report, "a policy that goes or comes", POLICY)
+}
+
+#[derive(Default)]
+struct Times(Vec<f64>);
+
+impl Times {
+    fn of(&mut self, live: &mut Live, changes: Vec<Change>) {
+        let started = Instant::now();
+        black_box(live.apply(changes));
+        self.0.push(started.elapsed().as_secs_f64());
+    }
+
+    fn tell(&self, report: &Report, what: &str, target: f64) -> Result<()> {
+        tell(report, what, median(&self.0), target)?;
+        let worst = self.0.iter().copied().fold(0.0, f64::max);
+        tell(report, "  the worst", worst, target)
+    }
 }
 
 fn tell(report: &Report, what: &str, seconds: f64, target: f64) -> Result<()> {

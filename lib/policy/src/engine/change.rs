@@ -34,18 +34,23 @@ impl Engine<'_> {
     /// Takes in everything that the cluster has.
     pub(super) fn load(&mut self) {
         for at in 0..self.world.cluster.workloads.len() {
-            self.enter(at);
+            if self.world.cluster.workloads.get(at).is_some_and(|workload| !workload.kind.is_empty()) {
+                self.enter(at);
+            }
         }
         let all = self.lowers_all();
-        let network = 0..self.world.cluster.network_policies.len();
-        let lowered =
-            network.map(|at| (NETWORK_POLICY_TIER, lower::network_policy(&self.world, &mut self.ruleset, at, all)));
-        let mut lowered: Vec<(u32, Policy)> = lowered.collect();
+        let mut lowered: Vec<(u32, Policy)> = Vec::new();
+        for at in 0..self.world.cluster.network_policies.len() {
+            let policy = lower::network_policy(&self.world, &mut self.ruleset, at, all);
+            lowered.push((NETWORK_POLICY_TIER, policy));
+        }
         for at in 0..self.world.cluster.cluster_policies.len() {
             let policy = lower::cluster_policy(&self.world, &mut self.ruleset, at, all);
             let tier = self.world.cluster.cluster_policies.get(at).map(|located| lower::tier_of(&located.value));
             lowered.extend(tier.map(|tier| (tier, policy)));
         }
+        // An empty place is no policy.
+        lowered.retain(|(_, policy)| !policy.name.is_empty());
         lowered.sort_by(|(tier, a), (other, b)| (tier, a.rank()).cmp(&(other, b.rank())));
         for (tier, policy) in lowered {
             let at = self.new_place(tier);
@@ -310,8 +315,9 @@ impl Engine<'_> {
         for (tier, at) in selecting {
             let Some(policy) = self.ruleset.policy_mut(tier, at) else { continue };
             if !policy.subjects.is_empty() {
-                put_in_order(&mut policy.subjects, id);
-                self.policies_of_group.entry(id).or_default().push((tier, at));
+                if put_in_order(&mut policy.subjects, id) {
+                    self.policies_of_group.entry(id).or_default().push((tier, at));
+                }
                 continue;
             }
             // Its first subject: only now its rules count.
@@ -327,16 +333,17 @@ impl Engine<'_> {
         for (tier, at) in self.policies_of_group.remove(&id).unwrap_or_default() {
             let Some(policy) = self.ruleset.policy_mut(tier, at) else { continue };
             take_out(&mut policy.subjects, id);
-            if policy.subjects.is_empty() {
-                let rules = std::mem::take(&mut policy.rules);
-                self.drop_rules(&rules);
-                if all {
-                    if let Some(policy) = self.ruleset.policy_mut(tier, at) {
-                        policy.rules = rules;
-                    }
-                } else {
-                    self.ruleset.release(&rules);
-                }
+            if !policy.subjects.is_empty() {
+                continue;
+            }
+            let (source, rules) = (policy.source, std::mem::take(&mut policy.rules));
+            self.drop_rules(&rules);
+            if let Some(policy) = self.ruleset.policy_mut(tier, at) {
+                policy.rules = rules;
+            }
+            if !all {
+                let lowered = self.lowered(tier, source);
+                self.put_policy(tier, at, lowered);
             }
         }
     }

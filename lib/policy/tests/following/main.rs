@@ -1,0 +1,344 @@
+//! Tables that follow a cluster are what tables of that cluster would be: one cluster at random becomes another, object
+//! by object, in any order and in batches of any size.
+//!
+//! `PROPTEST_CASES` sets how many there are.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the lints spare test functions alone, and not what those share"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../properties/generate.rs"]
+mod generate;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use chainkit_cluster::model::{Change, Cluster, Object, ObjectName};
+use chainkit_policy::{
+    ClassId, Direction, Engine, Flow, Live, Options, Party, PolicyId, PortTable, Prefix, Tables, Transport, Update,
+    Virtual,
+};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::{Config, TestCaseError, TestRng, TestRunner};
+
+/// Everything that a cluster has, as objects.
+fn objects(cluster: &Cluster) -> Vec<Object> {
+    let mut objects: Vec<Object> = Vec::new();
+    objects.extend(cluster.namespaces.iter().cloned().map(Object::Namespace));
+    objects.extend(cluster.nodes.iter().cloned().map(Object::Node));
+    objects.extend(cluster.workloads.iter().cloned().map(Object::Workload));
+    objects.extend(cluster.services.iter().cloned().map(Object::Service));
+    objects.extend(cluster.endpoint_slices.iter().cloned().map(Object::EndpointSlice));
+    objects.extend(cluster.network_policies.iter().cloned().map(Object::NetworkPolicy));
+    objects.extend(cluster.cluster_policies.iter().cloned().map(Object::ClusterPolicy));
+    objects
+}
+
+/// What makes one cluster another.
+fn changes(from: &Cluster, to: &Cluster) -> Vec<Change> {
+    let stays: BTreeSet<ObjectName> = objects(to).iter().map(Object::name).collect();
+    let gone = objects(from).into_iter().map(|object| object.name()).filter(|name| !stays.contains(name));
+    let mut changes: Vec<Change> = gone.map(Change::Remove).collect();
+    changes.extend(objects(to).into_iter().map(|object| Change::Set(Box::new(object))));
+    changes
+}
+
+/// A copy of tables that is kept by what updates say alone.
+#[derive(Debug, Default, PartialEq)]
+struct Copy {
+    rows: BTreeMap<(PolicyId, Direction, Option<ClassId>), PortTable>,
+    backends: BTreeMap<u32, Vec<(ClassId, u16)>>,
+    virtuals: BTreeMap<Virtual, u32>,
+    prefixes: BTreeMap<Prefix, ClassId>,
+    addresses: BTreeMap<IpAddr, ClassId>,
+    subjects: BTreeMap<usize, PolicyId>,
+}
+
+fn put<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
+    match value {
+        Some(value) => map.insert(key, value),
+        None => map.remove(&key),
+    };
+}
+
+impl Copy {
+    fn of(live: &Live) -> Self {
+        let tables = live.tables();
+        let mut copy = Self {
+            backends: tables.backends.clone().into_iter().collect(),
+            virtuals: tables.virtuals.clone().into_iter().collect(),
+            prefixes: tables.prefixes.iter().collect(),
+            addresses: tables.addresses.clone().into_iter().collect(),
+            ..Self::default()
+        };
+        for (policy, rows) in (0..).zip(&tables.policies) {
+            for (direction, rows) in Direction::BOTH.into_iter().zip(rows) {
+                let own = rows.classes.iter().map(|(class, table)| (Some(*class), *table));
+                for (class, table) in rows.default.map(|table| (None, table)).into_iter().chain(own) {
+                    copy.rows.insert((policy, direction, class), tables.port_table(table).unwrap().clone());
+                }
+            }
+        }
+        for at in 0..live.engine().world().cluster.workloads.len() {
+            copy.subjects.extend(live.engine().policy_of(at).map(|policy| (at, policy)));
+        }
+        copy
+    }
+
+    fn follow(&mut self, update: Update, tables: &Tables) {
+        for (policy, direction, class, table) in update.rows {
+            put(&mut self.rows, (policy, direction, class), table.map(|id| tables.port_table(id).unwrap().clone()));
+        }
+        update.backends.into_iter().for_each(|(id, endpoints)| put(&mut self.backends, id, endpoints));
+        update.virtuals.into_iter().for_each(|(target, id)| put(&mut self.virtuals, target, id));
+        update.prefixes.into_iter().for_each(|(prefix, class)| put(&mut self.prefixes, prefix, class));
+        update.addresses.into_iter().for_each(|(address, class)| put(&mut self.addresses, address, class));
+        update.subjects.into_iter().for_each(|(at, policy)| put(&mut self.subjects, at, policy));
+    }
+}
+
+/// Flows between one workload and everybody, at the addresses and ports that the generator's rules speak of.
+fn flows(live: &Live, subject: usize) -> Vec<Flow> {
+    let world = live.engine().world();
+    let cluster: &Cluster = &world.cluster;
+    let mut addresses: BTreeSet<IpAddr> = [
+        "0.0.0.0",
+        "9.255.255.255",
+        "10.0.0.0",
+        "10.0.0.255",
+        "10.0.1.0",
+        "10.8.255.255",
+        "10.10.0.0",
+        "10.96.0.0",
+        "10.112.0.0",
+        "192.0.1.255",
+        "192.0.2.0",
+        "192.0.2.127",
+        "192.0.2.128",
+        "192.0.3.0",
+        "198.51.100.9",
+        "203.0.113.7",
+        "255.255.255.255",
+        "::",
+        "fcff::",
+        "fd00::",
+        "fd00::8",
+        "fe00::",
+        "2001:db8::1",
+        "2001:db9::",
+    ]
+    .map(common::ip)
+    .into();
+    cluster.workloads.iter().for_each(|other| addresses.extend(&other.addresses));
+    cluster.nodes.iter().for_each(|node| addresses.extend(&node.addresses));
+    cluster.services.iter().for_each(|service| addresses.extend(&service.cluster_ips));
+    // While pods come and go, two may have one address: packets are of one of them alone.
+    let met = |index: usize| {
+        let own = cluster.workloads[index].addresses.iter().find(|address| world.pod_at(**address) == Some(index));
+        own.map_or(Party::workload(index), |address| Party::pod(index, *address))
+    };
+    let own = met(subject);
+    let mut peers: Vec<Party> = addresses.into_iter().map(Party::Address).collect();
+    let there = cluster.workloads.iter().enumerate().filter(|(_, other)| !other.kind.is_empty());
+    peers.extend(there.map(|(index, _)| met(index)));
+    let mut flows = Vec::new();
+    for transport in Transport::ALL {
+        for port in [0u16, 53, 54, 80, 81, 443, 8080, 8480, 30_001, 30_002, 65_535] {
+            if port > transport.last_port() {
+                continue;
+            }
+            for peer in &peers {
+                flows.push(Flow { source: own, destination: *peer, transport, port });
+                flows.push(Flow { source: *peer, destination: own, transport, port });
+            }
+        }
+    }
+    flows
+}
+
+/// Engine, tables and copy are what they would be if they were made of the cluster as it is now.
+fn check(live: &Live, copy: &Copy, options: &Options, subject: Index) -> Result<usize, TestCaseError> {
+    let cluster: &Cluster = &live.engine().world().cluster;
+    prop_assert_eq!(copy, &Copy::of(live));
+    let fresh = Engine::new(cluster, options);
+    let told = |engine: &Engine<'_>| -> Vec<String> {
+        let names = |class: &chainkit_policy::Class| -> Vec<String> {
+            let names = class.names.iter();
+            let mut names: Vec<String> =
+                names.map(|(name, over, at)| format!("{:?} {over} {at}", engine.rules().port_name(*name))).collect();
+            names.sort();
+            names
+        };
+        let classes = engine.classes().iter().map(|(_, class)| {
+            let sets = class.peers.iter().filter_map(|set| engine.rules().peer_set(*set));
+            let mut sets: Vec<String> = sets
+                .map(|set| {
+                    let pods = set.pods.iter().filter_map(|id| engine.rules().selections().get(*id));
+                    let mut pods: Vec<String> = pods.map(ToString::to_string).collect();
+                    pods.sort();
+                    format!("{pods:?} {:?} {:?}", set.blocks, set.nodes)
+                })
+                .collect();
+            sets.sort();
+            format!("{sets:?}, {:?}, own {}, pod {}", names(class), class.own_node, class.pod)
+        });
+        let mut classes: Vec<String> = classes.collect();
+        classes.sort();
+        classes
+    };
+    prop_assert_eq!(told(live.engine()), told(&fresh), "classes");
+    let in_use = |engine: &Engine<'_>| (0..).zip(engine.policies()).filter(|(id, _)| engine.is_in_use(*id)).count();
+    prop_assert_eq!(in_use(live.engine()), in_use(&fresh), "policy ids");
+    let tables = fresh.tables();
+    prop_assert_eq!(live.tables().addresses.len(), tables.addresses.len(), "exact entries");
+    prop_assert_eq!(live.tables().virtuals.len(), tables.virtuals.len(), "virtual addresses");
+    prop_assert_eq!(live.tables().backends.len(), tables.backends.len(), "sets of endpoints");
+    prop_assert_eq!(live.tables().rows().count(), tables.rows().count(), "rows");
+    prop_assert_eq!(live.engine().problems().count(), fresh.problems().count(), "problems");
+    let there: Vec<usize> = (0..cluster.workloads.len()).filter(|at| !cluster.workloads[*at].kind.is_empty()).collect();
+    if there.is_empty() {
+        return Ok(0);
+    }
+    let flows = flows(live, *subject.get(&there));
+    for flow in &flows {
+        common::check(cluster, live.engine(), live.tables(), flow).map_err(TestCaseError::fail)?;
+    }
+    Ok(flows.len())
+}
+
+#[test]
+fn tables_that_follow_are_what_tables_of_the_cluster_would_be() {
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    let config = Config { failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
+    let mut runner = if asked {
+        TestRunner::new(config)
+    } else {
+        let rng = TestRng::deterministic_rng(config.rng_algorithm);
+        TestRunner::new_with_rng(Config { cases: 96, ..config }, rng)
+    };
+    let labels = proptest::sample::select(vec![("a", "x"), ("a", "y"), ("b", "x"), ("c", "x"), ("c", "")]);
+    let relabelled = proptest::collection::vec((labels, any::<Index>()), 0..3);
+    let strategy = (
+        generate::case(),
+        generate::case(),
+        relabelled,
+        proptest::collection::vec((any::<Index>(), 1..9usize), 1..12),
+        any::<bool>(),
+    );
+    let flows = std::cell::Cell::new(0);
+    let result = runner.run(&strategy, |(first, second, relabelled, order, empty)| {
+        let options = first.options.clone();
+        let start = if empty { Cluster::default() } else { first.cluster.clone() };
+        let mut live = Live::new(start.clone(), &options);
+        let mut copy = Copy::of(&live);
+        let mut left = changes(&start, &second.cluster);
+        // Things that come and change, and go again.
+        for object in objects(&first.cluster) {
+            left.insert(order[0].0.index(left.len() + 1), Change::Set(Box::new(object)));
+        }
+        for ((name, team), at) in relabelled {
+            let at = at.index(left.len() + 1);
+            let change = if team.is_empty() {
+                Change::Remove(ObjectName::Namespace(name.to_owned()))
+            } else {
+                Change::Set(Box::new(Object::Namespace(common::namespace(name, &[("team", team)]))))
+            };
+            left.insert(at, change);
+        }
+        let mut turns = order.iter().cycle();
+        while !left.is_empty() {
+            let (at, count) = turns.next().unwrap();
+            let mut batch = Vec::new();
+            for _ in 0..*count {
+                if !left.is_empty() {
+                    batch.push(left.remove(at.index(left.len())));
+                }
+            }
+            let update = live.apply(batch);
+            copy.follow(update, live.tables());
+            if count % 3 == 0 {
+                flows.set(flows.get() + check(&live, &copy, &options, first.subject)?);
+            }
+        }
+        flows.set(flows.get() + check(&live, &copy, &options, second.subject)?);
+        // Once all has gone, nothing is left.
+        let gone = objects(&live.engine().world().cluster).into_iter().map(|object| Change::Remove(object.name()));
+        let update = live.apply(gone.collect());
+        copy.follow(update, live.tables());
+        let nothing = Live::new(Cluster::default(), &options);
+        prop_assert_eq!(&copy, &Copy::of(&live));
+        prop_assert_eq!(live.tables().rows().count(), 0);
+        prop_assert_eq!(live.engine().classes().iter().count(), nothing.engine().classes().iter().count());
+        prop_assert!(live.tables().addresses.is_empty() && live.tables().virtuals.is_empty());
+        prop_assert!(live.tables().backends.is_empty());
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+    println!("{} flows", flows.get());
+    assert!(flows.get() > 100_000);
+}
+
+#[test]
+fn a_pod_like_others_is_one_entry() {
+    let mut cluster = common::large::busy(20);
+    let node = chainkit_policy::Scope::Node("n0".to_owned());
+    // Of the namespace of a pod that is here: its policies speak of the pods there.
+    let mut added = cluster.workloads[0].clone();
+    let mut live = Live::new(std::mem::take(&mut cluster), &Options { scope: node, cidrs_match_pods: true });
+    added.name = "another".to_owned();
+    added.node = Some("n7".to_owned());
+    added.addresses = vec![common::ip("10.200.0.1")];
+    let name = Object::Workload(added.clone()).name();
+    let update = live.apply(vec![Change::Set(Box::new(Object::Workload(added.clone())))]);
+    let class = live.engine().classes().of_address(added.addresses[0]);
+    let expected = Update {
+        addresses: vec![(added.addresses[0], Some(class))],
+        // Its service has one more endpoint, of a class that is an endpoint's already.
+        virtuals: update.virtuals.clone(),
+        backends: update.backends.clone(),
+        ..Update::default()
+    };
+    assert_eq!(update, expected);
+    assert!(live.apply(vec![Change::Set(Box::new(Object::Workload(added)))]).is_empty(), "nothing is new");
+    let update = live.apply(vec![Change::Remove(name)]);
+    assert_eq!(update.addresses, [(common::ip("10.200.0.1"), None)]);
+    assert!(update.rows.is_empty() && update.subjects.is_empty());
+}
+
+#[test]
+fn a_policy_that_changes_concerns_its_own_subjects_alone() {
+    let cluster = common::large::busy(50);
+    let policy = cluster.network_policies[0].clone();
+    assert_eq!(policy.value.metadata.namespace.as_deref(), Some("ns0"));
+    let scope = chainkit_policy::Scope::Node("n0".to_owned());
+    let mut live = Live::new(cluster, &Options { scope, cidrs_match_pods: true });
+    let mut changed = policy.clone();
+    let rules = changed.value.spec.as_mut().unwrap().ingress.as_mut().unwrap();
+    rules[1].ports.as_mut().unwrap()[0].port =
+        Some(k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(9091));
+    let update = live.apply(vec![Change::Set(Box::new(Object::NetworkPolicy(changed)))]);
+    let subject = live.engine().policy_of(0).unwrap();
+    assert!(!update.rows.is_empty() && update.rows.iter().all(|(policy, ..)| *policy == subject));
+    assert_eq!((update.addresses, update.prefixes), (Vec::new(), Vec::new()));
+    let judge = |live: &Live, port| {
+        let cluster = &live.engine().world().cluster;
+        let flow = common::tcp(common::party(cluster, "ns20/p2"), common::party(cluster, "ns0/p0"), port);
+        common::check(cluster, live.engine(), live.tables(), &flow).unwrap()
+    };
+    use chainkit_policy::Verdict::{Allowed, Denied};
+    assert_eq!((judge(&live, 9090), judge(&live, 9091)), (Denied, Allowed));
+    let update = live.apply(vec![Change::Set(Box::new(Object::NetworkPolicy(policy)))]);
+    assert!(!update.is_empty());
+    assert_eq!((judge(&live, 9090), judge(&live, 9091)), (Allowed, Denied));
+    let rows: HashMap<_, _> =
+        update.rows.iter().map(|(policy, direction, class, table)| ((*policy, *direction, *class), *table)).collect();
+    assert_eq!(rows.len(), update.rows.len(), "each row once");
+}
