@@ -8,7 +8,9 @@
 //! through every change together. A change of rules is worked out for the atoms it concerns, and a class all of whose atoms
 //! change alike keeps its number, so that no address has to be told.
 
+mod atoms;
 mod regions;
+mod used;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -19,9 +21,11 @@ use chainkit_cluster::model::NamedPort;
 use crate::flow::Transport;
 use crate::interned::Interned;
 use crate::prefix::{Prefix, PrefixTable};
-use crate::rules::{PeerSet, Ports, Ruleset};
-use crate::world::{GroupId, World, place};
-use regions::{RegionId, Regions};
+use crate::rules::Ruleset;
+use crate::world::{GroupId, World};
+use atoms::{Atom, AtomId, Kind};
+use regions::{RegionId, Regions, drop_repeats};
+use used::Used;
 
 /// A port of a pod by the name that rules call it: number of the name ([`Ruleset::port_name`]), transport, number.
 pub type NamedNumber = (u32, Transport, u16);
@@ -43,25 +47,6 @@ pub struct Class {
     pub own_node: bool,
     /// Whether it is of pods, told where a rule speaks of every pod ([`Ruleset::is_everywhere`]).
     pub pod: bool,
-}
-
-/// What makes addresses alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Kind {
-    group: GroupId,
-    region: RegionId,
-    ports: u32,
-}
-
-type AtomId = u32;
-
-#[derive(Clone, Debug)]
-struct Atom {
-    kind: Kind,
-    class: ClassId,
-    addresses: Vec<IpAddr>,
-    /// Workloads that are of this kind without an address, and regions as such.
-    others: u32,
 }
 
 /// The classes, and who is of which.
@@ -92,19 +77,6 @@ pub struct Classes {
     pending: Pending,
     /// Whether prefixes match pods.
     cidrs_match_pods: bool,
-}
-
-/// What rules in force ask of addresses.
-#[derive(Clone, Debug, Default)]
-struct Used {
-    /// By set, how many rules name it.
-    sets: Vec<u32>,
-    with_blocks: BTreeSet<u32>,
-    sets_of_selection: Vec<Vec<u32>>,
-    sets_of_node: HashMap<u32, Vec<u32>>,
-    everywhere: u32,
-    /// By name of a port, how many egress rules ask for it.
-    names: HashMap<u32, u32>,
 }
 
 /// What is to be worked out at the next [`Classes::settle`].
@@ -228,47 +200,6 @@ impl Classes {
         &self.prefixes
     }
 
-    /// Takes in a workload that has joined `world`.
-    pub(crate) fn join(&mut self, world: &World<'_>, at: usize) {
-        let Some(workload) = world.cluster.workloads.get(at) else {
-            return;
-        };
-        self.pending.addresses.extend(workload.addresses.iter().map(IpAddr::to_canonical));
-        if let Some(group) = world.group_of(at) {
-            let mut ports = workload.ports.clone();
-            ports.sort_unstable();
-            ports.dedup();
-            let (ports, _) = self.port_lists.hold(ports);
-            let atom = self.atom(Kind { group, region: NONE, ports });
-            if let Some(atom) = self.atoms.get_mut(atom as usize) {
-                atom.others += 1;
-            }
-            self.workloads.resize(self.workloads.len().max(at + 1), None);
-            if let Some(workload) = self.workloads.get_mut(at) {
-                *workload = Some((atom, ports));
-            }
-        }
-    }
-
-    /// Takes out a workload that leaves `world`, where it is still what it was.
-    pub(crate) fn leave(&mut self, world: &World<'_>, at: usize) {
-        if let Some(workload) = world.cluster.workloads.get(at) {
-            // Whatever pod has them now is found when it is settled.
-            let addresses = workload.addresses.iter().map(IpAddr::to_canonical);
-            for address in addresses {
-                self.displace(address);
-                self.pending.addresses.insert(address);
-            }
-        }
-        if let Some((atom, ports)) = self.workloads.get_mut(at).and_then(Option::take) {
-            self.port_lists.release(ports);
-            if let Some(found) = self.atoms.get_mut(atom as usize) {
-                found.others = found.others.saturating_sub(1);
-            }
-            self.pending.atoms.insert(atom);
-        }
-    }
-
     /// Has the classes of a group's pods worked out again.
     pub(crate) fn touch_group(&mut self, group: GroupId) {
         self.pending.groups.insert(group);
@@ -277,156 +208,6 @@ impl Classes {
     /// Has the classes of nodes' addresses worked out again.
     pub(crate) fn touch_nodes(&mut self) {
         self.pending.nodes = true;
-    }
-
-    /// A rule in force names this set.
-    pub(crate) fn use_set(&mut self, ruleset: &Ruleset, id: u32) {
-        let at = id as usize;
-        if self.used.sets.len() <= at {
-            self.used.sets.resize(at + 1, 0);
-        }
-        let Some(uses) = self.used.sets.get_mut(at) else { return };
-        *uses += 1;
-        if *uses == 1
-            && let Some(set) = ruleset.peer_set(id)
-        {
-            for selection in &set.pods {
-                let at = *selection as usize;
-                if self.used.sets_of_selection.len() <= at {
-                    self.used.sets_of_selection.resize(at + 1, Vec::new());
-                }
-                if let Some(sets) = self.used.sets_of_selection.get_mut(at) {
-                    sets.push(id);
-                }
-            }
-            for node in &set.nodes {
-                self.used.sets_of_node.entry(*node).or_default().push(id);
-            }
-            if !set.blocks.is_empty() {
-                self.used.with_blocks.insert(id);
-            }
-            if ruleset.is_everywhere(id) {
-                self.used.everywhere += 1;
-                self.pending.all_pods |= self.used.everywhere == 1;
-            }
-            self.touch_set(ruleset, id, set);
-        }
-    }
-
-    /// A rule that named this set is in force no longer.
-    pub(crate) fn drop_set(&mut self, ruleset: &Ruleset, id: u32) {
-        let Some(uses) = self.used.sets.get_mut(id as usize) else { return };
-        *uses = uses.saturating_sub(1);
-        if *uses == 0
-            && let Some(set) = ruleset.peer_set(id)
-        {
-            for selection in &set.pods {
-                if let Some(sets) = self.used.sets_of_selection.get_mut(*selection as usize) {
-                    sets.retain(|other| *other != id);
-                }
-            }
-            for node in &set.nodes {
-                if let Some(sets) = self.used.sets_of_node.get_mut(node) {
-                    sets.retain(|other| *other != id);
-                }
-            }
-            self.used.with_blocks.remove(&id);
-            if ruleset.is_everywhere(id) {
-                self.used.everywhere = self.used.everywhere.saturating_sub(1);
-                self.pending.all_pods |= self.used.everywhere == 0;
-            }
-            self.touch_set(ruleset, id, set);
-        }
-    }
-
-    fn touch_set(&mut self, ruleset: &Ruleset, id: u32, set: &PeerSet) {
-        // Who is in a set that holds every pod is not told class by class.
-        if !ruleset.is_everywhere(id) {
-            for selection in set.pods.iter().filter_map(|id| ruleset.selections.get(*id)) {
-                self.pending.groups.extend(&selection.groups);
-            }
-        }
-        self.pending.regions |= !set.blocks.is_empty();
-        self.pending.nodes |= !set.nodes.is_empty();
-    }
-
-    /// An egress rule in force has these ports.
-    pub(crate) fn use_names(&mut self, ports: &Ports) {
-        for name in ports.names() {
-            let uses = self.used.names.entry(name).or_default();
-            *uses += 1;
-            if *uses == 1 {
-                self.pending.names.insert(name);
-            }
-        }
-    }
-
-    /// An egress rule that had these ports is in force no longer.
-    pub(crate) fn drop_names(&mut self, ports: &Ports) {
-        for name in ports.names() {
-            if let Some(uses) = self.used.names.get_mut(&name) {
-                *uses -= 1;
-                if *uses == 0 {
-                    self.used.names.remove(&name);
-                    self.pending.names.insert(name);
-                }
-            }
-        }
-    }
-
-    /// The atom of a kind, which is made if it is new.
-    fn atom(&mut self, kind: Kind) -> AtomId {
-        if let Some(id) = self.atom_ids.get(&kind) {
-            return *id;
-        }
-        let id = self.free_atoms.pop().unwrap_or_else(|| place(self.atoms.len()));
-        let atom = Atom { kind, class: NONE, addresses: Vec::new(), others: 0 };
-        match self.atoms.get_mut(id as usize) {
-            Some(free) => *free = atom,
-            None => self.atoms.push(atom),
-        }
-        self.atom_ids.insert(kind, id);
-        for (list, at) in [(&mut self.atoms_of_group, kind.group), (&mut self.atoms_of_region, kind.region)] {
-            if at != NONE {
-                list.resize(list.len().max(at as usize + 1), Vec::new());
-                if let Some(atoms) = list.get_mut(at as usize) {
-                    atoms.push(id);
-                }
-            }
-        }
-        self.pending.atoms.insert(id);
-        id
-    }
-
-    /// Forgets an atom that nobody is of.
-    fn forget(&mut self, id: AtomId) {
-        let Some(atom) = self.atoms.get_mut(id as usize) else { return };
-        let kind = atom.kind;
-        atom.class = NONE;
-        self.atom_ids.remove(&kind);
-        for (list, at) in [(&mut self.atoms_of_group, kind.group), (&mut self.atoms_of_region, kind.region)] {
-            if let Some(atoms) = list.get_mut(at as usize) {
-                atoms.retain(|other| *other != id);
-            }
-        }
-        self.free_atoms.push(id);
-    }
-
-    fn displace(&mut self, address: IpAddr) {
-        let Some((id, at)) = self.places.remove(&address) else { return };
-        self.in_order.remove(&address);
-        let Some(atom) = self.atoms.get_mut(id as usize) else { return };
-        if (at as usize) < atom.addresses.len() {
-            atom.addresses.swap_remove(at as usize);
-        }
-        if let Some(moved) = atom.addresses.get(at as usize)
-            && let Some(place) = self.places.get_mut(moved)
-        {
-            place.1 = at;
-        }
-        if atom.addresses.is_empty() {
-            self.pending.atoms.insert(id);
-        }
     }
 
     fn class_of_region(&self, region: RegionId) -> Option<ClassId> {
@@ -507,31 +288,6 @@ impl Classes {
         }
         for range in recut.moved {
             touched.extend(self.in_order.range(range.first..=range.last));
-        }
-    }
-
-    /// Puts addresses where the pods that have them belong.
-    fn place_addresses(&mut self, world: &World<'_>, touched: &BTreeSet<IpAddr>) {
-        for address in touched {
-            let kind = world.pod_at(*address).and_then(|at| {
-                let group = world.group_of(at)?;
-                let (_, ports) = self.workloads.get(at).copied().flatten()?;
-                let region = if self.cidrs_match_pods { self.regions.of(*address) } else { NONE };
-                Some(Kind { group, region, ports })
-            });
-            let has = self.places.get(address).and_then(|(atom, _)| self.atoms.get(*atom as usize));
-            if has.map(|atom| atom.kind) == kind {
-                continue;
-            }
-            self.displace(*address);
-            if let Some(kind) = kind {
-                let id = self.atom(kind);
-                if let Some(atom) = self.atoms.get_mut(id as usize) {
-                    self.places.insert(*address, (id, place(atom.addresses.len())));
-                    atom.addresses.push(*address);
-                    self.in_order.insert(*address);
-                }
-            }
         }
     }
 
@@ -643,19 +399,4 @@ impl Classes {
             settled.classes.entry(id).or_insert(Some(was));
         }
     }
-}
-
-/// Leaves out prefixes whose class is that of the prefix around them.
-fn drop_repeats(prefixes: &mut Vec<(Prefix, ClassId)>) {
-    let mut around: Vec<(Prefix, ClassId)> = Vec::new();
-    prefixes.retain(|(prefix, class)| {
-        while around.last().is_some_and(|(outer, _)| !outer.covers(prefix)) {
-            around.pop();
-        }
-        let repeats = around.last().is_some_and(|(_, outer)| outer == class);
-        if !repeats {
-            around.push((*prefix, *class));
-        }
-        !repeats
-    });
 }

@@ -1,6 +1,9 @@
 //! The whole way from objects to a verdict, with its reason.
 
 mod change;
+mod gone;
+mod objects;
+mod policies;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};

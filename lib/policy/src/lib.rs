@@ -47,5 +47,5 @@ pub use reach::Reach;
 pub use rules::Ruleset;
 pub use selections::{Selection, SelectionId, Selections, Within};
 pub use services::{Backend, Services, Virtual};
-pub use tables::{Row, Rows, Tables, Update};
+pub use tables::{Endpoints, Row, Rows, Tables, Update};
 pub use world::{Group, GroupId, KnownNamespace, World};

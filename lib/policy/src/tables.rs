@@ -31,13 +31,16 @@ pub struct Tables {
     /// before the port of a node.
     pub virtuals: HashMap<Virtual, u32>,
     /// The endpoints of virtual addresses, as class and port; none of them is one without backends.
-    pub backends: HashMap<u32, Vec<(ClassId, u16)>>,
+    pub backends: HashMap<u32, Endpoints>,
     /// Addresses of nodes, at which [`Virtual::NodePort`] is met.
     pub nodes: HashSet<IpAddr>,
     /// The rows of each policy id, by [`Direction::index`]; a free id has none.
     pub policies: Vec<[Rows; 2]>,
     port_tables: Interned<PortTable>,
 }
+
+/// Endpoints of a service as tables know them: class and port, in order.
+pub type Endpoints = Vec<(ClassId, u16)>;
 
 /// Rows of one policy id and direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,7 +79,7 @@ pub struct Update {
     /// The port table of a policy id, direction and class; no class is every class without rows of its own.
     pub rows: Vec<(PolicyId, Direction, Option<ClassId>, Option<u32>)>,
     /// Endpoints by number.
-    pub backends: Vec<(u32, Option<Vec<(ClassId, u16)>>)>,
+    pub backends: Vec<(u32, Option<Endpoints>)>,
     /// Virtual addresses and ports, with the number of their endpoints.
     pub virtuals: Vec<(Virtual, Option<u32>)>,
     /// Prefixes and their classes.
@@ -142,7 +145,7 @@ impl Tables {
         }
     }
 
-    fn backends_at(&self, address: IpAddr, transport: Transport, port: u16) -> Option<&Vec<(ClassId, u16)>> {
+    fn backends_at(&self, address: IpAddr, transport: Transport, port: u16) -> Option<&Endpoints> {
         let address = address.to_canonical();
         let own = self.virtuals.get(&Virtual::Address(address, transport, port));
         let on_node = || {

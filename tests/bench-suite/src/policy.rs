@@ -61,11 +61,12 @@ pub(crate) fn measure(report: &Report, rounds: usize) -> Result<()> {
     let engine = Engine::new(&cluster, &options);
     let tables = engine.tables();
     let memory = resident()?.saturating_sub(before);
+    let rows = tables.rows().count();
     drop((tables, engine));
     let mut live = Live::new(cluster, &options);
     tell(report, "cold compile", median(&cold), COLD)?;
     report.result(
-        &json!({"kind": "policy", "what": "memory", "bytes": memory, "target": MEMORY, "rows": tables.rows().count()}),
+        &json!({"kind": "policy", "what": "memory", "bytes": memory, "target": MEMORY, "rows": rows}),
         &format!("{:28} {:9} KiB   (to reach: {})", "memory of it", memory >> 10, MEMORY >> 10),
     )?;
     let cluster = &live.engine().world().cluster;

@@ -14,6 +14,7 @@ pub enum Change {
 }
 
 /// An object of any kind that means something here.
+#[allow(clippy::large_enum_variant, reason = "a change holds it in a box")]
 #[derive(Clone, Debug)]
 pub enum Object {
     /// A namespace.

@@ -205,3 +205,18 @@ impl Walk {
         }
     }
 }
+
+/// Leaves out prefixes whose value is that of the prefix around them.
+pub(super) fn drop_repeats<T: Copy + PartialEq>(prefixes: &mut Vec<(Prefix, T)>) {
+    let mut around: Vec<(Prefix, T)> = Vec::new();
+    prefixes.retain(|(prefix, value)| {
+        while around.last().is_some_and(|(outer, _)| !outer.covers(prefix)) {
+            around.pop();
+        }
+        let repeats = around.last().is_some_and(|(_, outer)| outer == value);
+        if !repeats {
+            around.push((*prefix, *value));
+        }
+        !repeats
+    });
+}

@@ -13,6 +13,9 @@ use crate::tables::{Rows, Tables, Update};
 /// Rules of one policy id in one direction.
 type Side = (PolicyId, Direction);
 
+/// Rows that are to be written.
+type Written = BTreeMap<(PolicyId, Direction, Option<ClassId>), Option<u32>>;
+
 /// What makes rows, and knows which rows a change concerns.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Maker {
@@ -55,7 +58,7 @@ impl Maker {
     /// Makes `tables` follow what changed of `engine`.
     pub(crate) fn follow(&mut self, engine: &Engine<'_>, changed: &Changed, tables: &mut Tables) -> Update {
         let mut update = Update::default();
-        let mut rows: BTreeMap<(PolicyId, Direction, Option<ClassId>), Option<u32>> = BTreeMap::new();
+        let mut rows = Written::new();
         for (id, was) in &changed.settled.classes {
             let is = self.current(engine, *id);
             was.iter().for_each(|class| self.index(*id, class, false));
@@ -162,13 +165,7 @@ impl Maker {
     }
 
     /// Makes all rows of a side.
-    fn make(
-        &mut self,
-        engine: &Engine<'_>,
-        side: Side,
-        tables: &mut Tables,
-        rows: &mut BTreeMap<(PolicyId, Direction, Option<ClassId>), Option<u32>>,
-    ) {
+    fn make(&mut self, engine: &Engine<'_>, side: Side, tables: &mut Tables, rows: &mut Written) {
         let (id, direction) = side;
         let ruleset = engine.rules();
         let Some(rules) = engine.policies().get(id as usize) else { return };
@@ -215,14 +212,7 @@ impl Maker {
     }
 
     /// Makes the row of one class.
-    fn row(
-        &mut self,
-        engine: &Engine<'_>,
-        side: Side,
-        id: ClassId,
-        tables: &mut Tables,
-        rows: &mut BTreeMap<(PolicyId, Direction, Option<ClassId>), Option<u32>>,
-    ) {
+    fn row(&mut self, engine: &Engine<'_>, side: Side, id: ClassId, tables: &mut Tables, rows: &mut Written) {
         let (policy, direction) = side;
         let class = self.current(engine, id);
         let (Some(asks), Some(rules)) = (self.sides.get_mut(&side), engine.policies().get(policy as usize)) else {
@@ -256,12 +246,7 @@ impl Maker {
     }
 
     /// Takes out all rows of a side.
-    fn forget(
-        &mut self,
-        side: Side,
-        tables: &mut Tables,
-        rows: &mut BTreeMap<(PolicyId, Direction, Option<ClassId>), Option<u32>>,
-    ) {
+    fn forget(&mut self, side: Side, tables: &mut Tables, rows: &mut Written) {
         let Some(asks) = self.sides.remove(&side) else { return };
         for (lists, asked) in [(&mut self.asking_set, &asks.sets), (&mut self.asking_name, &asks.names)] {
             for one in asked {
