@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod classes;
+mod compare;
 mod compile;
 mod engine;
 mod explain;
@@ -33,6 +34,7 @@ mod tables;
 mod world;
 
 pub use classes::{Class, ClassId, Classes, NamedNumber};
+pub use compare::{Comparison, Difference, End, Question};
 pub use compile::{Decision, Ground, PortTable, SubjectRules};
 pub use engine::{Engine, Judgement, PolicyId, SideDecision};
 pub use explain::{Cause, Explanation, PolicyName, Side};

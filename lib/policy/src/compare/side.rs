@@ -1,0 +1,212 @@
+//! One of the two sides: its tables, and how it sees who may be an end of a connection.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use super::pool::{EVERYTHING, Pool, TrafficId};
+use crate::classes::{Class, ClassId};
+use crate::engine::{Engine, PolicyId};
+use crate::flow::{Direction, Party, Transport};
+use crate::ports::{PortSet, Traffic};
+use crate::services::Backend;
+use crate::tables::Tables;
+
+/// A node, by its name's place among those of both sides.
+pub(super) type NodeName = u32;
+
+/// The names of nodes on both sides.
+pub(super) type NodeNames<'e> = HashMap<&'e str, NodeName>;
+
+/// One end of a connection, as far as a side can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Seen {
+    /// Its rules; none for who is no subject.
+    pub(super) policy: Option<PolicyId>,
+    /// What it is as a peer.
+    pub(super) class: ClassId,
+    /// The node it runs on.
+    pub(super) node: Option<NodeName>,
+    /// The node whose address it is met under.
+    pub(super) address_of: Option<NodeName>,
+    /// Whether it is on its node's network.
+    pub(super) host: bool,
+}
+
+impl Seen {
+    /// Whether it is on the network of the node that `other` runs on.
+    fn is_on_node_of(&self, other: &Self) -> bool {
+        self.host && self.node.is_some() && self.node == other.node
+    }
+
+    /// Whether it matters to others on which node they are.
+    pub(super) fn is_of_a_node(&self) -> bool {
+        self.host || self.address_of.is_some()
+    }
+}
+
+/// An address and port that stands for backends.
+#[derive(Clone, Debug)]
+pub(super) struct Virtual {
+    pub(super) transport: Transport,
+    pub(super) port: u16,
+    /// The backends, with their ports.
+    pub(super) backends: Rc<[(Seen, u16)]>,
+}
+
+/// One side.
+#[derive(Debug)]
+pub(super) struct Side<'e> {
+    pub(super) engine: &'e Engine<'e>,
+    tables: Tables,
+    /// What tables come to as traffic, by their numbers.
+    traffic_of_table: RefCell<HashMap<u32, TrafficId>>,
+    /// What egress rules say of a class that is taken for the own node.
+    traffic_to_own: RefCell<HashMap<(PolicyId, ClassId), TrafficId>>,
+    virtuals: HashMap<IpAddr, Vec<Virtual>>,
+}
+
+impl<'e> Side<'e> {
+    pub(super) fn new(engine: &'e Engine<'e>, nodes: &NodeNames<'_>) -> Self {
+        let mut side = Self {
+            engine,
+            tables: engine.tables(),
+            traffic_of_table: RefCell::default(),
+            traffic_to_own: RefCell::default(),
+            virtuals: HashMap::new(),
+        };
+        let services = engine.services();
+        let seen = |backends: &Vec<Backend>| -> Rc<[(Seen, u16)]> {
+            backends.iter().map(|backend| (side.party(backend.party, nodes), backend.port)).collect()
+        };
+        let backends: Vec<_> = services.backends.iter().map(seen).collect();
+        let mut virtuals: HashMap<IpAddr, Vec<Virtual>> = HashMap::new();
+        for ((address, transport, port), place) in &services.virtuals {
+            if let Some(backends) = backends.get(*place as usize) {
+                let found = Virtual { transport: *transport, port: *port, backends: Rc::clone(backends) };
+                virtuals.entry(*address).or_default().push(found);
+            }
+        }
+        side.virtuals = virtuals;
+        side
+    }
+
+    /// What stands at an address in place of backends.
+    pub(super) fn virtuals_at(&self, address: IpAddr) -> &[Virtual] {
+        self.virtuals.get(&address).map_or(&[], Vec::as_slice)
+    }
+
+    fn party(&self, party: Party, nodes: &NodeNames<'_>) -> Seen {
+        match party {
+            Party::Workload { index, address } => self.workload(index, address, nodes),
+            Party::Address(address) => self.address(address, nodes),
+            Party::OwnNode | Party::Service(_) => {
+                Seen { policy: None, class: 0, node: None, address_of: None, host: false }
+            }
+        }
+    }
+
+    /// A workload under an address, or as such.
+    pub(super) fn workload(&self, index: usize, address: Option<IpAddr>, nodes: &NodeNames<'_>) -> Seen {
+        let (world, classes) = (self.engine.world(), self.engine.classes());
+        let found = world.cluster.workloads.get(index);
+        let node = found.and_then(|found| nodes.get(found.node.as_deref()?).copied());
+        let policy = self.engine.policy_of(index);
+        if world.group_of(index).is_some() {
+            // An address that another has for itself is not how this one is met.
+            let met = address.filter(|at| world.pod_at(*at) == Some(index) && world.node_at(*at).is_none());
+            let class = met.map_or_else(|| classes.of_workload(index), |at| classes.of_address(at));
+            return Seen { policy, class, node, address_of: None, host: false };
+        }
+        let address = address.or_else(|| found?.addresses.first().copied());
+        let class = address.map_or(0, |at| classes.of_address(at));
+        Seen { policy, class, node, address_of: address.and_then(|at| self.node_at(at, nodes)), host: true }
+    }
+
+    /// Whoever has an address.
+    pub(super) fn address(&self, address: IpAddr, nodes: &NodeNames<'_>) -> Seen {
+        let address_of = self.node_at(address, nodes);
+        if let Some(pod) = self.engine.world().pod_at(address).filter(|_| address_of.is_none()) {
+            return self.workload(pod, Some(address), nodes);
+        }
+        Seen { policy: None, class: self.engine.classes().of_address(address), node: None, address_of, host: false }
+    }
+
+    fn node_at(&self, address: IpAddr, nodes: &NodeNames<'_>) -> Option<NodeName> {
+        let world = self.engine.world();
+        let node = world.cluster.nodes.get(world.node_at(address)? as usize)?;
+        nodes.get(node.name.as_str()).copied()
+    }
+
+    /// What one end may open to the other: what the egress rules of the one and the ingress rules of the other allow.
+    pub(super) fn between(&self, pool: &mut Pool, source: &Seen, destination: &Seen) -> TrafficId {
+        let egress = source.policy.map_or(EVERYTHING, |policy| self.egress(pool, policy, source, destination));
+        let ingress = match destination.policy {
+            Some(policy) if !source.is_on_node_of(destination) => {
+                self.says(pool, policy, Direction::Ingress, source.class)
+            }
+            _ => EVERYTHING,
+        };
+        pool.both(egress, ingress)
+    }
+
+    fn egress(&self, pool: &mut Pool, policy: PolicyId, source: &Seen, destination: &Seen) -> TrafficId {
+        let classes = self.engine.classes();
+        let met_own = destination.address_of.is_some() && destination.address_of == source.node;
+        let class = if met_own { classes.as_own_node(destination.class) } else { destination.class };
+        let known_as_own = || classes.get(class).is_some_and(|class| class.own_node);
+        if destination.is_on_node_of(source) && !known_as_own() {
+            return self.to_own(pool, policy, class);
+        }
+        self.says(pool, policy, Direction::Egress, class)
+    }
+
+    /// What rules say of a class; who has no rules allows all.
+    pub(super) fn says(&self, pool: &mut Pool, policy: PolicyId, direction: Direction, class: ClassId) -> TrafficId {
+        let Some(table) = self.tables.port_table_id(policy, direction, class) else {
+            return EVERYTHING;
+        };
+        *self.traffic_of_table.borrow_mut().entry(table).or_insert_with(|| {
+            let table = self.tables.port_table(table);
+            table.map_or(EVERYTHING, |table| pool.intern(table.allowed()))
+        })
+    }
+
+    /// What egress rules say of a pod on the network of the own node, whose address nobody may know.
+    fn to_own(&self, pool: &mut Pool, policy: PolicyId, class: ClassId) -> TrafficId {
+        *self.traffic_to_own.borrow_mut().entry((policy, class)).or_insert_with(|| {
+            let Some(rules) = self.engine.policies().get(policy as usize) else {
+                return EVERYTHING;
+            };
+            let class = self.engine.classes().get(class).cloned().unwrap_or_default();
+            let class = Class { own_node: true, ..class };
+            pool.intern(rules.evaluate(self.engine.rules(), Direction::Egress, &class).allowed())
+        })
+    }
+
+    /// What one end may open to an address: where backends stand behind a port, all of them have to allow it.
+    pub(super) fn to_address(
+        &self,
+        pool: &mut Pool,
+        source: &Seen,
+        plain: &Seen,
+        virtuals: &[Virtual],
+    ) -> TrafficId {
+        let at_all = self.between(pool, source, plain);
+        let mut changed = None;
+        for found in virtuals {
+            let allowed = found.backends.iter().all(|(backend, port)| {
+                let traffic = self.between(pool, source, backend);
+                pool.get(traffic).contains(found.transport, *port)
+            });
+            if allowed != pool.get(at_all).contains(found.transport, found.port) {
+                let mut one = Traffic::none();
+                one.add(found.transport, &PortSet::range(found.port, found.port));
+                let traffic = changed.take().unwrap_or_else(|| pool.get(at_all).clone());
+                changed = Some(if allowed { traffic.union(&one) } else { traffic.difference(&one) });
+            }
+        }
+        changed.map_or(at_all, |traffic| pool.intern(traffic))
+    }
+}
