@@ -30,6 +30,7 @@ use crate::engine::{Engine, PolicyId};
 use crate::flow::Direction;
 use crate::ports::Traffic;
 use crate::prefix::{AddressRange, Family};
+pub(crate) use pool::usable_traffic;
 use pool::{Change, EVERYTHING, NOTHING, Pool, TrafficId};
 use side::{NodeNames, Seen, Side};
 

@@ -27,6 +27,15 @@ impl Change {
     }
 }
 
+/// All that a connection can ask for: every port from 1 on, and protocols without ports.
+pub(crate) fn usable_traffic() -> Traffic {
+    Transport::ALL.into_iter().fold(Traffic::none(), |mut all, transport| {
+        let first = u16::from(transport.last_port() > 0);
+        all.add(transport, &PortSet::range(first, transport.last_port()));
+        all
+    })
+}
+
 /// All sets of traffic that were met.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -41,17 +50,12 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new() -> Self {
-        let usable = Transport::ALL.into_iter().fold(Traffic::none(), |mut all, transport| {
-            let first = u16::from(transport.last_port() > 0);
-            all.add(transport, &PortSet::range(first, transport.last_port()));
-            all
-        });
         let mut pool = Self {
             all: Vec::new(),
             ids: HashMap::new(),
             both: HashMap::new(),
             changes: HashMap::new(),
-            usable,
+            usable: usable_traffic(),
             nothing: Traffic::none(),
         };
         pool.intern(Traffic::none());

@@ -186,13 +186,7 @@ impl<'e> Side<'e> {
     }
 
     /// What one end may open to an address: where backends stand behind a port, all of them have to allow it.
-    pub(super) fn to_address(
-        &self,
-        pool: &mut Pool,
-        source: &Seen,
-        plain: &Seen,
-        virtuals: &[Virtual],
-    ) -> TrafficId {
+    pub(super) fn to_address(&self, pool: &mut Pool, source: &Seen, plain: &Seen, virtuals: &[Virtual]) -> TrafficId {
         let at_all = self.between(pool, source, plain);
         let mut changed = None;
         for found in virtuals {

@@ -24,7 +24,8 @@ use std::net::IpAddr;
 
 use chainkit_cluster::model::Cluster;
 use chainkit_policy::{
-    AddressRange, Comparison, Difference, End, Engine, Flow, Options, Party, Question, Scope, Transport, Verdict, oracle,
+    AddressRange, Comparison, Difference, End, Engine, Flow, Options, Party, Question, Scope, Transport, Verdict,
+    oracle,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRng, TestRunner};
@@ -78,7 +79,13 @@ impl Pair {
     }
 
     /// What the objects of each side say; who is not there may nothing.
-    fn ask(&self, source: [Option<Party>; 2], destination: [Option<Party>; 2], transport: Transport, port: u16) -> [bool; 2] {
+    fn ask(
+        &self,
+        source: [Option<Party>; 2],
+        destination: [Option<Party>; 2],
+        transport: Transport,
+        port: u16,
+    ) -> [bool; 2] {
         [0, 1].map(|at| match (source[at], destination[at]) {
             (Some(source), Some(destination)) => {
                 let flow = Flow { source, destination, transport, port };
@@ -175,7 +182,8 @@ fn compare(pair: &Pair, told: &Told) -> Result<[bool; 6], TestCaseError> {
     let addresses: BTreeSet<IpAddr> = addresses.into_iter().flatten().collect();
     let ports: BTreeSet<u16> = ports.into_iter().flatten().collect();
     let specials = pair.specials();
-    let known: BTreeSet<IpAddr> = pair.clusters.iter().flat_map(|c| &c.workloads).flat_map(|w| &w.addresses).copied().collect();
+    let known: BTreeSet<IpAddr> =
+        pair.clusters.iter().flat_map(|c| &c.workloads).flat_map(|w| &w.addresses).copied().collect();
     let outside: Vec<IpAddr> = addresses.into_iter().filter(|a| !known.contains(a) && !specials.contains(a)).collect();
     let workloads = pair.workloads();
     let mut check = |end: usize, what: &dyn Fn() -> String, found, expected: [bool; 2], transport, port: u16| {
@@ -230,7 +238,8 @@ fn compare(pair: &Pair, told: &Told) -> Result<[bool; 6], TestCaseError> {
             for address in &outside {
                 for special in specials.iter().filter(|special| special.is_ipv4() == address.is_ipv4()) {
                     let ends = [[Some(Party::Address(*address)); 2], [Some(Party::Address(*special)); 2]];
-                    let found = told.addresses.iter().find(|d| holds(&d.source, *address) && is_at(&d.destination, *special));
+                    let found =
+                        told.addresses.iter().find(|d| holds(&d.source, *address) && is_at(&d.destination, *special));
                     let expected = to_tell(std::iter::once(pair.ask(ends[0], ends[1], transport, port)));
                     check(5, &|| format!("{address} -> {special}"), found, expected, transport, port)?;
                 }
