@@ -121,14 +121,16 @@ fn print(found: Vec<Row>, policies: usize, format: Format) -> io::Result<()> {
         return out.flush();
     }
     let whole = found.iter().filter(|row| row.rule.is_none()).count();
-    let rules = found.len() - whole;
-    let together = found.iter().filter(|row| row.together).count();
-    let conclusion = format!(
-        "Of {policies} {whole} {} redundant as a whole, and {}; {together} of these {} can be removed at once.",
-        if whole == 1 { "is" } else { "are" },
-        count(rules, "rule", "rules"),
-        found.len(),
-    );
+    let what = match (whole, found.len() - whole) {
+        (whole, 0) => format!("{whole} of {policies}"),
+        (0, rules) => count(rules, "rule", "rules"),
+        (whole, rules) => format!("{whole} of {policies}, and {}", count(rules, "rule", "rules")),
+    };
+    let conclusion = match (found.len(), found.iter().filter(|row| row.together).count()) {
+        (1, _) => format!("Redundant: {what}."),
+        (all, together) if all == together => format!("Redundant: {what}; all of this can be removed at once."),
+        (all, together) => format!("Redundant: {what}; {together} of these {all} can be removed at once."),
+    };
     write_rows(&mut out, Format::Table, found)?;
     writeln!(out, "\n{conclusion}")?;
     out.flush()

@@ -22,7 +22,7 @@ use crate::engine::{Engine, PolicyId};
 use crate::explain::PolicyName;
 use crate::flow::{Direction, Transport, Verdict};
 use crate::ports::{PortSet, Traffic};
-use crate::rules::{Action, Policy, Rule};
+use crate::rules::{Policy, Rule, RuleRef};
 use crate::world::place;
 use known::{Everybody, Met};
 use removal::Removal;
@@ -99,8 +99,8 @@ struct Search<'e, 'a> {
 /// What is seen while something is taken out.
 #[derive(Default)]
 struct Seen {
-    /// What decides in its place, and how.
-    covers: BTreeSet<(Direction, Ground, Verdict)>,
+    /// What decides in its place, and how; a rule that passes decides nothing itself.
+    covers: BTreeSet<(Direction, Ground, Option<Verdict>)>,
     /// Whether its peers are anybody.
     has_peers: bool,
     /// Whether it takes any port of theirs.
@@ -191,7 +191,6 @@ impl<'e, 'a> Search<'e, 'a> {
                 policy.rules.iter().filter(|rule| rule.direction == direction && item.has(rule)).collect();
             let isolates = policy.isolates.get(direction.index()) == Some(&true);
             let ends_isolation = isolates && (item.part == Part::Whole || !without.isolates(item.at, direction));
-            let hands_over = own.iter().any(|rule| rule.action == Action::Pass);
             for met in self.met(id, direction).iter() {
                 let mut asked = Traffic::none();
                 for rule in own.iter().filter(|rule| met.class.matches(rule.peers)) {
@@ -199,20 +198,28 @@ impl<'e, 'a> Search<'e, 'a> {
                     asked = asked.union(&met.asked_by(rule, rules));
                 }
                 seen.has_ports |= !asked.is_empty();
-                let decides = met.grounds().any(|ground| item.is_ground(ground, policy));
-                seen.decides |= decides;
-                if !decides && !hands_over && !ends_isolation {
-                    seen.covered(direction, &met.table, &asked, item, policy);
+                if asked.is_empty() && !ends_isolation {
                     continue;
                 }
+                let is_own = |at: RuleRef| {
+                    (at.tier, at.policy) == item.at
+                        && policy.rules.get(at.rule as usize).is_some_and(|rule| item.has(rule))
+                };
+                // What comes before a policy as a whole comes before its first rule; between its rules others may stand.
+                let (takers, mut left) = met.taken_before(self.engine.rules(), rules, &is_own, &asked);
+                seen.covers.extend(takers.into_iter().map(|(ground, verdict)| (direction, ground, verdict)));
+                if ends_isolation {
+                    left = left.union(&met.decided_by(|ground| item.is_ground(ground)));
+                }
+                if left.is_empty() && !ends_isolation {
+                    continue;
+                }
+                seen.decides = true;
                 let table = rest.evaluate(without.ruleset(), direction, &met.class);
                 if known::usable(&table) != met.allowed {
                     return None;
                 }
-                if ends_isolation {
-                    asked = asked.union(&met.decided_by(|ground| item.is_ground(ground, policy)));
-                }
-                seen.covered(direction, &table, &asked, item, policy);
+                seen.covered(direction, &table, &left);
             }
         }
         Some(seen)
@@ -276,29 +283,19 @@ impl Item {
         }
     }
 
-    /// Whether it is what decided.
-    fn is_ground(&self, ground: Ground, policy: &Policy) -> bool {
-        match ground {
-            Ground::Rule(at) => {
-                (at.tier, at.policy) == self.at && policy.rules.get(at.rule as usize).is_some_and(|rule| self.has(rule))
-            }
-            Ground::Isolated { tier, policy } => self.part == Part::Whole && (tier, policy) == self.at,
-            Ground::OwnNode | Ground::Default => false,
-        }
+    /// Whether it denies as a policy that isolates.
+    fn is_ground(&self, ground: Ground) -> bool {
+        matches!(ground, Ground::Isolated { tier, policy } if (tier, policy) == self.at)
     }
 }
 
 impl Seen {
-    /// Notes what decides on some traffic, other than what is taken out.
-    fn covered(&mut self, direction: Direction, table: &PortTable, asked: &Traffic, item: &Item, policy: &Policy) {
-        for transport in Transport::ALL {
-            if asked.of(transport).is_empty() {
-                continue;
-            }
-            for (first, last, decision) in table.rows(transport) {
-                let met = asked.of(transport).intersection(&PortSet::range(first, last));
-                if !met.is_empty() && !item.is_ground(decision.ground, policy) {
-                    self.covers.insert((direction, decision.ground, decision.verdict));
+    /// Notes what decides on some traffic where something is taken out.
+    fn covered(&mut self, direction: Direction, without: &PortTable, asked: &Traffic) {
+        for transport in Transport::ALL.into_iter().filter(|transport| !asked.of(*transport).is_empty()) {
+            for (first, last, decision) in without.rows(transport) {
+                if !asked.of(transport).intersection(&PortSet::range(first, last)).is_empty() {
+                    self.covers.insert((direction, decision.ground, Some(decision.verdict)));
                 }
             }
         }

@@ -18,7 +18,7 @@ pub(super) fn reason(
     covers: &BTreeSet<Cover>,
 ) -> String {
     if idle {
-        return "it selects no pod that policies hold for".to_owned();
+        return "it selects no pod, of those that were read, that policies hold for".to_owned();
     }
     let by = in_words(seen, covers);
     let (direction, index) = match item.part {
@@ -37,17 +37,17 @@ pub(super) fn reason(
     };
     if !seen.has_peers {
         let whom = if direction == Direction::Egress { "to" } else { "from" };
-        return format!("it matches nobody: no pod, node or address is what it names under {whom}");
+        return format!("it matches nobody who was read: no pod, node or address is what it names under {whom}");
     }
     if !seen.has_ports {
         return "it matches no port: no pod that it is about has a port of that name".to_owned();
     }
-    let all = |verdict| seen.covers.iter().all(|(.., found)| *found == verdict);
+    let all = |verdict| seen.covers.iter().all(|(.., found)| *found == Some(verdict));
     match action {
         Action::Allow if all(Verdict::Allowed) => format!("everything it allows is allowed by {by}"),
         Action::Deny if all(Verdict::Denied) => format!("everything it denies is denied by {by}"),
-        _ if !seen.decides && action != Action::Pass => format!("it is shadowed by what comes before it: {by}"),
-        Action::Pass => format!("what it passes on is decided alike without it, by {by}"),
+        _ if !seen.decides => format!("it is shadowed by what comes before it: {by}"),
+        Action::Pass => format!("what it passes on is decided alike if it does not, by {by}"),
         _ => format!("what it decides is decided alike by {by}"),
     }
 }
@@ -60,7 +60,7 @@ fn in_words(seen: &Seen, covers: &BTreeSet<Cover>) -> String {
     }
     let has = |ground: Ground| seen.covers.iter().any(|(_, found, _)| *found == ground);
     if has(Ground::Default) {
-        named.push("default, since nothing else is said".to_owned());
+        named.push("default, since no other rule decides".to_owned());
     }
     if has(Ground::OwnNode) {
         named.push("what holds for a pod's own node".to_owned());

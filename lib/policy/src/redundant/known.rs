@@ -6,9 +6,10 @@ use crate::classes::{Class, NamedNumber};
 use crate::compare::usable_traffic;
 use crate::compile::{Ground, PortTable, SubjectRules};
 use crate::engine::Engine;
-use crate::flow::{Direction, Transport};
+use crate::flow::{Direction, Transport, Verdict};
 use crate::ports::{PortSet, Traffic};
-use crate::rules::{Peers, PortMatch, Ports, Rule, Ruleset};
+use crate::rules::{Action, Peers, PortMatch, Ports, Rule, RuleRef, Ruleset, TierDefault};
+use crate::world::place;
 
 /// What a table allows of what a connection can ask for.
 pub(super) fn usable(table: &PortTable) -> Traffic {
@@ -122,14 +123,6 @@ impl Met {
         Self { allowed: usable(&table), class, direction, table }
     }
 
-    /// What decides on any port.
-    pub(super) fn grounds(&self) -> impl Iterator<Item = Ground> + '_ {
-        Transport::ALL
-            .into_iter()
-            .flat_map(|transport| self.table.rows(transport))
-            .map(|(.., decision)| decision.ground)
-    }
-
     /// What some of the grounds decide on.
     pub(super) fn decided_by(&self, wanted: impl Fn(Ground) -> bool) -> Traffic {
         let mut traffic = Traffic::none();
@@ -141,6 +134,59 @@ impl Met {
             }
         }
         traffic.intersection(&usable_traffic())
+    }
+
+    /// What happens to some traffic before the rules of `own` are asked: what takes it, and what is left of it. A rule that
+    /// passes takes for its own tier alone.
+    pub(super) fn taken_before(
+        &self,
+        ruleset: &Ruleset,
+        rules: &SubjectRules,
+        own: &dyn Fn(RuleRef) -> bool,
+        asked: &Traffic,
+    ) -> (Vec<(Ground, Option<Verdict>)>, Traffic) {
+        let mut takers = Vec::new();
+        let mut open = asked.clone();
+        for (at, tier) in ruleset.tiers.iter().enumerate() {
+            let tier_at = place(at);
+            let of_tier = || rules.rules(ruleset, self.direction).filter(|(at, _)| at.tier == tier_at);
+            let ends_here = of_tier().any(|(at, _)| own(at));
+            let mut passed = Traffic::none();
+            for (at, rule) in of_tier() {
+                if own(at) || open.is_empty() {
+                    break;
+                }
+                if !self.class.matches(rule.peers) {
+                    continue;
+                }
+                let taken = open.intersection(&self.asked_by(rule, rules));
+                if taken.is_empty() {
+                    continue;
+                }
+                open = open.difference(&taken);
+                match rule.action {
+                    Action::Pass if !ends_here => passed = passed.union(&taken),
+                    Action::Pass => takers.push((Ground::Rule(at), None)),
+                    Action::Allow => takers.push((Ground::Rule(at), Some(Verdict::Allowed))),
+                    Action::Deny => takers.push((Ground::Rule(at), Some(Verdict::Denied))),
+                }
+            }
+            if ends_here {
+                break;
+            }
+            let isolating = rules.isolated_by(ruleset, self.direction).find(|(in_tier, _)| *in_tier == tier_at);
+            if let (TierDefault::DenyIsolated, Some((tier, policy)), false) = (tier.default, isolating, open.is_empty())
+            {
+                open = Traffic::none();
+                takers.push(if self.class.own_node && self.direction == Direction::Egress {
+                    (Ground::OwnNode, Some(Verdict::Allowed))
+                } else {
+                    (Ground::Isolated { tier, policy }, Some(Verdict::Denied))
+                });
+            }
+            open = open.union(&passed);
+        }
+        (takers, open)
     }
 
     /// The traffic that a rule of the subject asks for with these peers.

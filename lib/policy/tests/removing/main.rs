@@ -169,7 +169,7 @@ struct Shares {
 }
 
 const REASONS: [&str; 8] = [
-    "selects no pod",
+    "it selects no pod",
     "policyTypes leaves",
     "nothing of it is understood",
     "matches nobody",
@@ -206,7 +206,7 @@ fn what_is_redundant_can_go_and_nothing_else() {
             prop_assert!(told <= 1, "{:?} is told {} times", item, told);
             let idle = found
                 .iter()
-                .any(|found| what(found) == (item.0, item.1.clone(), None) && found.reason.contains("selects no pod"));
+                .any(|found| what(found) == (item.0, item.1.clone(), None) && found.reason.contains("it selects no pod"));
             let one = std::slice::from_ref(&item);
             match now.changes(&options, one) {
                 Some(flow) => prop_assert!(told == 0 && !idle, "{:?} is no more redundant than {:?} says", item, flow),
