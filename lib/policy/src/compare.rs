@@ -17,19 +17,21 @@
 //! * A pod with itself, and a node with its own pods, are what no policy can keep apart. Neither is left out where it differs,
 //!   save that a pod is not held against itself.
 
+mod ends;
 mod pool;
 mod side;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
 use crate::classes::ClassId;
-use crate::engine::{Engine, PolicyId};
+use crate::engine::Engine;
 use crate::flow::Direction;
 use crate::ports::Traffic;
 use crate::prefix::{AddressRange, Family};
+use ends::{Form, Kind, Kinds, Matched, Special, Subject, Workloads};
 pub(crate) use pool::usable_traffic;
 use pool::{Change, EVERYTHING, NOTHING, Pool, TrafficId};
 use side::{NodeNames, Seen, Side};
@@ -65,75 +67,6 @@ pub struct Difference {
     pub only_second: Traffic,
 }
 
-/// A workload as both sides see it, under one of its addresses.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Form {
-    /// The family of the address; none for one without address.
-    family: Option<Family>,
-    sides: [Option<Seen>; 2],
-}
-
-impl Form {
-    /// Whether packets can go from one to the other.
-    fn meets(&self, other: &Self) -> bool {
-        self.family.is_none() || other.family.is_none() || self.family == other.family
-    }
-}
-
-/// Ends that no rule of either side can tell apart.
-type Kind = Vec<Form>;
-
-/// Kinds, each with how many workloads are of it, and how many of those are pods.
-#[derive(Debug, Default)]
-struct Kinds {
-    all: Vec<(Kind, usize, usize)>,
-    ids: HashMap<Kind, usize>,
-}
-
-impl Kinds {
-    fn add(&mut self, kind: Kind, is_pod: bool) -> usize {
-        let id = *self.ids.entry(kind).or_insert_with_key(|kind| {
-            self.all.push((kind.clone(), 0, 0));
-            self.all.len() - 1
-        });
-        if let Some((_, workloads, pods)) = self.all.get_mut(id) {
-            *workloads += 1;
-            *pods += usize::from(is_pod);
-        }
-        id
-    }
-
-    fn get(&self, id: usize) -> &[Form] {
-        self.all.get(id).map_or(&[], |(kind, ..)| kind.as_slice())
-    }
-}
-
-/// A workload of either side.
-#[derive(Debug)]
-struct Matched {
-    places: [Option<usize>; 2],
-    /// Its kind without regard to nodes; none where its node matters to others.
-    base: Option<usize>,
-    /// Its kind with its node.
-    placed: usize,
-    is_pod: bool,
-    /// Its rules on either side, as outside sees them.
-    subject: Subject,
-}
-
-/// Rules on either side of one that is there; none in it is one without rules.
-type Subject = [Option<Option<PolicyId>>; 2];
-
-/// An address of a node or service.
-#[derive(Debug)]
-struct Special {
-    /// Which address it is on either side.
-    at: [IpAddr; 2],
-    seen: [Seen; 2],
-    /// Whether it matters on which node a source is.
-    needs_node: bool,
-}
-
 /// How many pairs differ, by what their ends are.
 #[derive(Clone, Copy, Debug, Default)]
 struct Totals {
@@ -151,9 +84,7 @@ pub struct Comparison<'e> {
     sides: [Side<'e>; 2],
     pool: RefCell<Pool>,
     question: Question,
-    workloads: Vec<Matched>,
-    base: Kinds,
-    placed: Kinds,
+    workloads: Workloads,
     specials: Vec<Special>,
     /// Addresses outside in order, with their class on either side.
     outside: Vec<(AddressRange, [ClassId; 2])>,
@@ -177,20 +108,17 @@ impl<'e> Comparison<'e> {
             }
         }
         let sides = engines.map(|engine| Side::new(engine, &nodes));
+        let specials = ends::specials(&sides, &nodes);
         let mut comparison = Self {
             pool: RefCell::new(Pool::new()),
             question,
-            workloads: Vec::new(),
-            base: Kinds::default(),
-            placed: Kinds::default(),
-            specials: specials(&sides, &nodes),
-            outside: Vec::new(),
+            workloads: ends::workloads(&sides, &nodes),
+            outside: ends::outside(&sides, &specials),
+            specials,
             totals: Totals::default(),
             differing: [Vec::new(), Vec::new()],
             sides,
         };
-        comparison.outside = comparison.cut_outside();
-        comparison.match_workloads(&nodes);
         comparison.count();
         comparison
     }
@@ -217,9 +145,9 @@ impl<'e> Comparison<'e> {
     pub fn workloads(&self) -> (usize, [usize; 2]) {
         let alone = |at: [bool; 2]| {
             let same = |matched: &&Matched| matched.places.map(|place| place.is_some()) == at;
-            self.workloads.iter().filter(same).count()
+            self.workloads.all.iter().filter(same).count()
         };
-        (self.workloads.len(), [alone([true, false]), alone([false, true])])
+        (self.workloads.all.len(), [alone([true, false]), alone([false, true])])
     }
 
     /// Calls `visit` with each pair that differs until it answers no: sources in the order of their namespace, kind and name,
@@ -235,10 +163,10 @@ impl<'e> Comparison<'e> {
             let [only_first, only_second] = change.only.clone();
             visit(Difference { source, destination, only_first, only_second }).then_some(())
         };
-        for source in &self.workloads {
+        for source in &self.workloads.all {
             let end = End::Workload(source.places);
             if self.differs_as_source(source) {
-                for destination in &self.workloads {
+                for destination in &self.workloads.all {
                     tell(end, End::Workload(destination.places), self.between(source, destination))?;
                 }
             }
@@ -255,7 +183,7 @@ impl<'e> Comparison<'e> {
         }
         if self.totals.from_special > 0 {
             for special in &self.specials {
-                for destination in &self.workloads {
+                for destination in &self.workloads.all {
                     let kind = self.kind_towards(destination, special);
                     tell(special.end(), End::Workload(destination.places), self.special_to(special, kind))?;
                 }
@@ -263,7 +191,7 @@ impl<'e> Comparison<'e> {
         }
         if self.totals.from_outside > 0 {
             // By destination: ranges are as long as the change stays the same.
-            for destination in &self.workloads {
+            for destination in &self.workloads.all {
                 for (range, change) in self.outside_of(destination.subject, Direction::Ingress) {
                     tell(End::Addresses(range), End::Workload(destination.places), Some(change))?;
                 }
@@ -279,117 +207,17 @@ impl<'e> Comparison<'e> {
         Some(())
     }
 
-    fn match_workloads(&mut self, nodes: &NodeNames<'_>) {
-        let mut met: BTreeMap<(&str, &str, &str), [Option<usize>; 2]> = BTreeMap::new();
-        for (side, at) in self.sides.iter().zip([0usize, 1]) {
-            for (index, workload) in side.engine.world().cluster.workloads.iter().enumerate() {
-                let places = met.entry((&workload.namespace, &workload.kind, &workload.name)).or_default();
-                if let Some(place) = places.get_mut(at) {
-                    place.get_or_insert(index);
-                }
-            }
-        }
-        for ((_, kind, _), places) in met {
-            let is_pod = kind == "Pod";
-            let placed = self.forms(places, nodes);
-            let seen = || placed.iter().flat_map(|form| form.sides.iter().flatten());
-            let is_base = !seen().any(Seen::is_of_a_node);
-            let base = is_base.then(|| {
-                let mut base = placed.clone();
-                for seen in base.iter_mut().flat_map(|form| form.sides.iter_mut().flatten()) {
-                    seen.node = None;
-                }
-                base.sort_unstable();
-                base.dedup();
-                self.base.add(base, is_pod)
-            });
-            let [first, second] = &self.sides;
-            let [in_first, in_second] = places;
-            let subject = [
-                in_first.map(|index| first.engine.policy_of(index)),
-                in_second.map(|index| second.engine.policy_of(index)),
-            ];
-            let placed = self.placed.add(placed, is_pod);
-            self.workloads.push(Matched { places, base, placed, is_pod, subject });
-        }
-    }
-
-    /// How a workload is met.
-    fn forms(&self, places: [Option<usize>; 2], nodes: &NodeNames<'_>) -> Kind {
-        let [first, second] = &self.sides;
-        let [in_first, in_second] = places;
-        let known = [(first, in_first), (second, in_second)].map(|(side, index)| {
-            let workload = index.and_then(|index| side.engine.world().cluster.workloads.get(index));
-            let addresses = workload.map_or(&[][..], |workload| workload.addresses.as_slice());
-            let mut addresses: Vec<IpAddr> = addresses.iter().map(IpAddr::to_canonical).collect();
-            addresses.sort_by_key(|address| Family::of(*address));
-            (side, index, addresses)
-        });
-        let mut forms = Vec::new();
-        if known.iter().all(|(.., addresses)| addresses.is_empty()) {
-            let sides = known.each_ref().map(|(side, index, _)| index.map(|index| side.workload(index, None, nodes)));
-            forms.push(Form { family: None, sides });
-        }
-        for family in Family::BOTH {
-            let of_family = known.each_ref().map(|(_, _, addresses)| -> Vec<IpAddr> {
-                addresses.iter().copied().filter(|address| Family::of(*address) == family).collect()
-            });
-            let [of_first, of_second] = &of_family;
-            for nth in 0..of_first.len().max(of_second.len()) {
-                let seen = |(side, index, all): &(&Side<'e>, Option<usize>, Vec<IpAddr>), own: &[IpAddr]| {
-                    let index = (*index)?;
-                    match own.get(nth) {
-                        Some(address) => Some(side.workload(index, Some(*address), nodes)),
-                        None if all.is_empty() => Some(side.workload(index, None, nodes)),
-                        None => None,
-                    }
-                };
-                let [in_first, in_second] = &known;
-                let sides = [seen(in_first, of_first), seen(in_second, of_second)];
-                forms.push(Form { family: Some(family), sides });
-            }
-        }
-        forms.sort_unstable();
-        forms.dedup();
-        forms
-    }
-
-    /// The ranges into which both sides cut addresses, without those in which everybody is known.
-    fn cut_outside(&self) -> Vec<(AddressRange, [ClassId; 2])> {
-        let mut known: BTreeSet<IpAddr> = self.specials.iter().flat_map(|special| special.at).collect();
-        for side in &self.sides {
-            let world = side.engine.world();
-            known.extend(world.pod_addresses().map(|(address, _)| address));
-            known.extend(world.node_addresses().map(|(address, _)| address));
-        }
-        let known: Vec<IpAddr> = known.into_iter().collect();
-        let [first, second] = self.sides.each_ref().map(|side| side.engine.classes().prefixes.ranges());
-        let (mut left, mut right) = (first.iter().peekable(), second.iter().peekable());
-        let mut cut = Vec::with_capacity(first.len().max(second.len()));
-        // Addresses sort by family first, so that ranges of two families have nothing in common.
-        while let (Some((a, of_a)), Some((b, of_b))) = (left.peek(), right.peek()) {
-            let common = AddressRange { first: a.first.max(b.first), last: a.last.min(b.last) };
-            if common.first <= common.last && !all_known(&common, &known) {
-                cut.push((common, [*of_a, *of_b]));
-            }
-            let (done_left, done_right) = (a.last <= b.last, b.last <= a.last);
-            left.next_if(|_| done_left);
-            right.next_if(|_| done_right);
-        }
-        cut
-    }
-
     /// Counts what differs, by kinds.
     fn count(&mut self) {
         let mut totals = Totals::default();
-        let mut differing = [vec![false; self.base.all.len()], vec![false; self.placed.all.len()]];
+        let mut differing = [vec![false; self.workloads.base.all.len()], vec![false; self.workloads.placed.all.len()]];
         let [base_differs, placed_differs] = &mut differing;
         let pairs = |at: usize, other: usize, workloads: usize, others: usize, pods: usize| {
             // A pod is not held against itself.
             workloads.saturating_mul(others).saturating_sub(if at == other { pods } else { 0 })
         };
-        for ((from, (source, sources, pods)), differs) in self.base.all.iter().enumerate().zip(base_differs) {
-            for (to, (destination, destinations, _)) in self.base.all.iter().enumerate() {
+        for ((from, (source, sources, pods)), differs) in self.workloads.base.all.iter().enumerate().zip(base_differs) {
+            for (to, (destination, destinations, _)) in self.workloads.base.all.iter().enumerate() {
                 let all = pairs(from, to, *sources, *destinations, *pods);
                 if all > 0 && self.between_kinds(source, destination).is_some() {
                     totals.workloads = totals.workloads.saturating_add(all);
@@ -398,13 +226,13 @@ impl<'e> Comparison<'e> {
             }
         }
         let of_a_node = |kind: &Kind| kind.iter().flat_map(|form| form.sides.iter().flatten()).any(Seen::is_of_a_node);
-        let on_nodes: Vec<bool> = self.placed.all.iter().map(|(kind, ..)| of_a_node(kind)).collect();
+        let on_nodes: Vec<bool> = self.workloads.placed.all.iter().map(|(kind, ..)| of_a_node(kind)).collect();
         let hosts: Vec<usize> = on_nodes.iter().enumerate().filter(|(_, is)| **is).map(|(at, _)| at).collect();
         let everybody: Vec<usize> = (0..on_nodes.len()).collect();
-        let placed = self.placed.all.iter().enumerate().zip(on_nodes.iter().zip(placed_differs));
+        let placed = self.workloads.placed.all.iter().enumerate().zip(on_nodes.iter().zip(placed_differs));
         for ((from, (source, sources, pods)), (on_node, differs)) in placed {
             for to in if *on_node { &everybody } else { &hosts } {
-                let Some((destination, destinations, _)) = self.placed.all.get(*to) else { continue };
+                let Some((destination, destinations, _)) = self.workloads.placed.all.get(*to) else { continue };
                 let all = pairs(from, *to, *sources, *destinations, *pods);
                 if all > 0 && self.between_kinds(source, destination).is_some() {
                     totals.workloads = totals.workloads.saturating_add(all);
@@ -422,8 +250,8 @@ impl<'e> Comparison<'e> {
                 (to, from)
             };
             let on_node = |at: usize| on_nodes.get(at).copied().unwrap_or(false);
-            let (to, from) = kinds(&self.placed, &|at| special.needs_node || on_node(at));
-            let (more_to, more_from) = if special.needs_node { (0, 0) } else { kinds(&self.base, &|_| true) };
+            let (to, from) = kinds(&self.workloads.placed, &|at| special.needs_node || on_node(at));
+            let (more_to, more_from) = if special.needs_node { (0, 0) } else { kinds(&self.workloads.base, &|_| true) };
             totals.to_special = totals.to_special.saturating_add(to + more_to);
             totals.from_special = totals.from_special.saturating_add(from + more_from);
             if self.has_virtuals(special) {
@@ -432,7 +260,7 @@ impl<'e> Comparison<'e> {
             }
         }
         let mut subjects: HashMap<Subject, usize> = HashMap::new();
-        for workload in &self.workloads {
+        for workload in &self.workloads.all {
             *subjects.entry(workload.subject).or_default() += 1;
         }
         for (subject, workloads) in subjects {
@@ -455,8 +283,9 @@ impl<'e> Comparison<'e> {
             return None;
         }
         match (source.base, destination.base) {
-            (Some(from), Some(to)) => self.between_kinds(self.base.get(from), self.base.get(to)),
-            _ => self.between_kinds(self.placed.get(source.placed), self.placed.get(destination.placed)),
+            (Some(from), Some(to)) => self.between_kinds(self.workloads.base.get(from), self.workloads.base.get(to)),
+            _ => self
+                .between_kinds(self.workloads.placed.get(source.placed), self.workloads.placed.get(destination.placed)),
         }
     }
 
@@ -477,8 +306,8 @@ impl<'e> Comparison<'e> {
     /// The kind of a workload that an address is held against.
     fn kind_towards(&self, workload: &Matched, special: &Special) -> &[Form] {
         match workload.base {
-            Some(base) if !special.needs_node => self.base.get(base),
-            _ => self.placed.get(workload.placed),
+            Some(base) if !special.needs_node => self.workloads.base.get(base),
+            _ => self.workloads.placed.get(workload.placed),
         }
     }
 
@@ -568,81 +397,6 @@ impl<'e> Comparison<'e> {
     fn wanted(&self, change: Option<Rc<Change>>) -> Option<Rc<Change>> {
         change.filter(|change| self.question == Question::Equivalent || !change.only[1].is_empty())
     }
-}
-
-impl Special {
-    fn end(&self) -> End {
-        let [address, _] = self.at;
-        End::Addresses(AddressRange { first: address, last: address })
-    }
-
-    /// The forms that can meet it: those of its family, or all where there is none.
-    fn met_by<'f>(&self, forms: &'f [Form]) -> impl Iterator<Item = &'f Form> {
-        let [address, _] = self.at;
-        let family = Family::of(address);
-        let fits = move |form: &Form| form.family.is_none_or(|of| of == family);
-        let any_fits = forms.iter().any(fits);
-        forms.iter().filter(move |form| !any_fits || fits(form))
-    }
-}
-
-/// The addresses of nodes and services, each with what it is on the other side.
-fn specials(sides: &[Side<'_>; 2], nodes: &NodeNames<'_>) -> Vec<Special> {
-    /// Whose address it is: a node or service, which of its lists, the family.
-    type Owner<'a> = (&'a str, &'a str, u8, Family);
-    let mut met: BTreeMap<Owner<'_>, [Vec<IpAddr>; 2]> = BTreeMap::new();
-    let mut add = |at: usize, namespace, name, list, addresses: &[IpAddr]| {
-        for address in addresses.iter().map(IpAddr::to_canonical) {
-            let both = met.entry((namespace, name, list, Family::of(address))).or_default();
-            if let Some(own) = both.get_mut(at) {
-                own.push(address);
-            }
-        }
-    };
-    for (side, at) in sides.iter().zip([0, 1]) {
-        let cluster = side.engine.world().cluster;
-        for node in &cluster.nodes {
-            add(at, "", node.name.as_str(), 0, &node.addresses);
-        }
-        for service in &cluster.services {
-            let lists = [(1, &service.cluster_ips), (2, &service.external_ips), (3, &service.load_balancer_ips)];
-            for (list, addresses) in lists {
-                add(at, service.namespace.as_str(), service.name.as_str(), list, addresses);
-            }
-        }
-    }
-    let mut pairs: BTreeSet<[IpAddr; 2]> = BTreeSet::new();
-    for [first, second] in met.into_values() {
-        for nth in 0..first.len().max(second.len()) {
-            match (first.get(nth), second.get(nth)) {
-                (Some(a), Some(b)) => pairs.insert([*a, *b]),
-                (Some(only), None) | (None, Some(only)) => pairs.insert([*only, *only]),
-                (None, None) => false,
-            };
-        }
-    }
-    let special = |at: [IpAddr; 2]| {
-        let [first, second] = sides;
-        let seen = [first.address(at[0], nodes), second.address(at[1], nodes)];
-        let backends = sides.iter().zip(at).flat_map(|(side, at)| side.virtuals_at(at));
-        let mut backends = backends.flat_map(|found| found.backends.iter());
-        let needs_node = seen.iter().any(Seen::is_of_a_node) || backends.any(|(backend, _)| backend.is_of_a_node());
-        Special { at, seen, needs_node }
-    };
-    pairs.into_iter().map(special).collect()
-}
-
-/// Whether each address of a range is among some known ones, which are in order.
-fn all_known(range: &AddressRange, known: &[IpAddr]) -> bool {
-    let from = known.partition_point(|address| *address < range.first);
-    let to = known.partition_point(|address| *address <= range.last);
-    let more = match (range.first, range.last) {
-        (IpAddr::V4(first), IpAddr::V4(last)) => u128::from(u32::from(last).saturating_sub(u32::from(first))),
-        (IpAddr::V6(first), IpAddr::V6(last)) => u128::from(last).saturating_sub(u128::from(first)),
-        _ => u128::MAX,
-    };
-    // Compared so that the whole of IPv6, which has one address more than fits, is none too large.
-    u128::try_from(to.saturating_sub(from)).is_ok_and(|count| count > more)
 }
 
 fn either(one: Option<Rc<Change>>, other: Option<Rc<Change>>) -> Option<Rc<Change>> {

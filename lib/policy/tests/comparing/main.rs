@@ -36,6 +36,9 @@ struct Pair {
     options: Options,
 }
 
+/// A workload by its places on both sides.
+type Places = [Option<usize>; 2];
+
 /// How a workload is met on both sides: the family, and a party where it is there.
 type Met = (Option<bool>, [Option<Party>; 2]);
 
@@ -110,7 +113,7 @@ impl Pair {
 
 /// What a comparison tells, by its ends.
 struct Told {
-    pairs: HashMap<([Option<usize>; 2], [Option<usize>; 2]), Difference>,
+    pairs: HashMap<(Places, Places), Difference>,
     to: Vec<Difference>,
     from: Vec<Difference>,
     addresses: Vec<Difference>,

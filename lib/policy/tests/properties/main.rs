@@ -19,6 +19,7 @@ mod generate;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use boundaries::boundaries;
 use chainkit_cluster::model::{Action, Cluster, ClusterPort};

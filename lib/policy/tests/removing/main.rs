@@ -204,9 +204,9 @@ fn what_is_redundant_can_go_and_nothing_else() {
             shares.asked += 1;
             let told = found.iter().filter(|found| what(found) == item).count();
             prop_assert!(told <= 1, "{:?} is told {} times", item, told);
-            let idle = found
-                .iter()
-                .any(|found| what(found) == (item.0, item.1.clone(), None) && found.reason.contains("it selects no pod"));
+            let idle = found.iter().any(|found| {
+                what(found) == (item.0, item.1.clone(), None) && found.reason.contains("it selects no pod")
+            });
             let one = std::slice::from_ref(&item);
             match now.changes(&options, one) {
                 Some(flow) => prop_assert!(told == 0 && !idle, "{:?} is no more redundant than {:?} says", item, flow),
