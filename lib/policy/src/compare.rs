@@ -316,7 +316,7 @@ impl<'e> Comparison<'e> {
         for from in special.met_by(source) {
             let change = self.change_of(|pool, at| {
                 let (side, from) = (self.sides.get(at)?, from.sides.get(at)?.as_ref()?);
-                Some(side.to_address(pool, from, special.seen.get(at)?, side.virtuals_at(*special.at.get(at)?)))
+                Some(side.to_address(pool, from, *special.at.get(at)?, special.seen.get(at)?))
             });
             all = either(all, change);
         }
@@ -335,7 +335,7 @@ impl<'e> Comparison<'e> {
     }
 
     fn has_virtuals(&self, special: &Special) -> bool {
-        self.sides.iter().zip(special.at).any(|(side, at)| !side.virtuals_at(at).is_empty())
+        self.sides.iter().zip(special.at).any(|(side, at)| side.has_virtuals(at))
     }
 
     /// What differs of what outside may open to the backends behind an address.
@@ -346,7 +346,7 @@ impl<'e> Comparison<'e> {
         self.merged(ranges, |pool, at, class| {
             let side = self.sides.get(at)?;
             let outside = Seen { policy: None, class, node: None, address_of: None, host: false };
-            Some(side.to_address(pool, &outside, special.seen.get(at)?, side.virtuals_at(*special.at.get(at)?)))
+            Some(side.to_address(pool, &outside, *special.at.get(at)?, special.seen.get(at)?))
         })
     }
 

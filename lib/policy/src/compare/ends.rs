@@ -221,9 +221,8 @@ pub(super) fn specials(sides: &[Side<'_>; 2], nodes: &NodeNames<'_>) -> Vec<Spec
     let special = |at: [IpAddr; 2]| {
         let [first, second] = sides;
         let seen = [first.address(at[0], nodes), second.address(at[1], nodes)];
-        let backends = sides.iter().zip(at).flat_map(|(side, at)| side.virtuals_at(at));
-        let mut backends = backends.flat_map(|found| found.backends.iter());
-        let needs_node = seen.iter().any(Seen::is_of_a_node) || backends.any(|(backend, _)| backend.is_of_a_node());
+        let mut backends = sides.iter().zip(at).flat_map(|(side, at)| side.backends_at(at));
+        let needs_node = seen.iter().any(Seen::is_of_a_node) || backends.any(Seen::is_of_a_node);
         Special { at, seen, needs_node }
     };
     pairs.into_iter().map(special).collect()

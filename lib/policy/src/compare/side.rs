@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::rc::Rc;
 
 use super::pool::{EVERYTHING, Pool, TrafficId};
 use crate::classes::{Class, ClassId};
@@ -46,14 +45,18 @@ impl Seen {
     }
 }
 
-/// An address and port that stands for backends.
-#[derive(Clone, Debug)]
+/// A port that stands for backends.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Virtual {
-    pub(super) transport: Transport,
-    pub(super) port: u16,
-    /// The backends, with their ports.
-    pub(super) backends: Rc<[(Seen, u16)]>,
+    transport: Transport,
+    port: u16,
+    /// By their place in [`Side::backends`]; equal places are equal backends.
+    backends: u32,
 }
+
+/// What to look up what a source may open to the ports of an address that stand for backends: the source, and the place of
+/// those ports in [`Side::virtual_sets`].
+type AskedVirtuals = (Seen, usize);
 
 /// One side.
 #[derive(Debug)]
@@ -64,7 +67,12 @@ pub(super) struct Side<'e> {
     traffic_of_table: RefCell<HashMap<u32, TrafficId>>,
     /// What egress rules say of a class that is taken for the own node.
     traffic_to_own: RefCell<HashMap<(PolicyId, ClassId), TrafficId>>,
-    virtuals: HashMap<IpAddr, Vec<Virtual>>,
+    /// Backends with their ports.
+    backends: Vec<Vec<(Seen, u16)>>,
+    /// Ports of an address that stand for backends. All nodes have the same.
+    virtual_sets: Vec<(Vec<Virtual>, Traffic)>,
+    virtual_set_at: HashMap<IpAddr, usize>,
+    traffic_to_virtuals: RefCell<HashMap<AskedVirtuals, TrafficId>>,
 }
 
 impl<'e> Side<'e> {
@@ -74,27 +82,53 @@ impl<'e> Side<'e> {
             tables: engine.tables(),
             traffic_of_table: RefCell::default(),
             traffic_to_own: RefCell::default(),
-            virtuals: HashMap::new(),
+            backends: Vec::new(),
+            virtual_sets: Vec::new(),
+            virtual_set_at: HashMap::new(),
+            traffic_to_virtuals: RefCell::default(),
         };
         let services = engine.services();
-        let seen = |backends: &Vec<Backend>| -> Rc<[(Seen, u16)]> {
-            backends.iter().map(|backend| (side.party(backend.party, nodes), backend.port)).collect()
+        let seen = |backends: &Vec<Backend>| -> Vec<(Seen, u16)> {
+            let mut seen: Vec<_> =
+                backends.iter().map(|backend| (side.party(backend.party, nodes), backend.port)).collect();
+            seen.sort_unstable();
+            seen.dedup();
+            seen
         };
-        let backends: Vec<_> = services.backends.iter().map(seen).collect();
+        let backends = services.backends.iter().map(seen).collect();
+        side.backends = backends;
         let mut virtuals: HashMap<IpAddr, Vec<Virtual>> = HashMap::new();
-        for ((address, transport, port), place) in &services.virtuals {
-            if let Some(backends) = backends.get(*place as usize) {
-                let found = Virtual { transport: *transport, port: *port, backends: Rc::clone(backends) };
-                virtuals.entry(*address).or_default().push(found);
-            }
+        for ((address, transport, port), backends) in &services.virtuals {
+            let found = Virtual { transport: *transport, port: *port, backends: *backends };
+            virtuals.entry(*address).or_default().push(found);
         }
-        side.virtuals = virtuals;
+        let mut ids: HashMap<Vec<Virtual>, usize> = HashMap::new();
+        for (address, mut found) in virtuals {
+            found.sort_unstable_by_key(|found| (found.transport, found.port));
+            let id = *ids.entry(found).or_insert_with_key(|found| {
+                let mut ports = Traffic::none();
+                for transport in Transport::ALL {
+                    let ranges = found.iter().filter(|found| found.transport == transport);
+                    ports.add(transport, &ports_of(ranges.map(|found| found.port)));
+                }
+                side.virtual_sets.push((found.clone(), ports));
+                side.virtual_sets.len() - 1
+            });
+            side.virtual_set_at.insert(address, id);
+        }
         side
     }
 
-    /// What stands at an address in place of backends.
-    pub(super) fn virtuals_at(&self, address: IpAddr) -> &[Virtual] {
-        self.virtuals.get(&address).map_or(&[], Vec::as_slice)
+    /// Everybody who stands behind a port of an address.
+    pub(super) fn backends_at(&self, address: IpAddr) -> impl Iterator<Item = &Seen> {
+        let set = self.virtual_set_at.get(&address).and_then(|set| self.virtual_sets.get(*set));
+        let found = set.into_iter().flat_map(|(found, _)| found);
+        found.filter_map(|found| self.backends.get(found.backends as usize)).flatten().map(|(backend, _)| backend)
+    }
+
+    /// Whether any port of an address stands for backends.
+    pub(super) fn has_virtuals(&self, address: IpAddr) -> bool {
+        self.virtual_set_at.contains_key(&address)
     }
 
     fn party(&self, party: Party, nodes: &NodeNames<'_>) -> Seen {
@@ -185,22 +219,59 @@ impl<'e> Side<'e> {
         })
     }
 
-    /// What one end may open to an address: where backends stand behind a port, all of them have to allow it.
-    pub(super) fn to_address(&self, pool: &mut Pool, source: &Seen, plain: &Seen, virtuals: &[Virtual]) -> TrafficId {
+    /// What one end may open to an address, which is seen as `plain` but for ports that stand for backends: there, all of
+    /// them have to allow it.
+    pub(super) fn to_address(&self, pool: &mut Pool, source: &Seen, address: IpAddr, plain: &Seen) -> TrafficId {
         let at_all = self.between(pool, source, plain);
-        let mut changed = None;
-        for found in virtuals {
-            let allowed = found.backends.iter().all(|(backend, port)| {
-                let traffic = self.between(pool, source, backend);
-                pool.get(traffic).contains(found.transport, *port)
-            });
-            if allowed != pool.get(at_all).contains(found.transport, found.port) {
-                let mut one = Traffic::none();
-                one.add(found.transport, &PortSet::range(found.port, found.port));
-                let traffic = changed.take().unwrap_or_else(|| pool.get(at_all).clone());
-                changed = Some(if allowed { traffic.union(&one) } else { traffic.difference(&one) });
-            }
+        let Some(set) = self.virtual_set_at.get(&address) else { return at_all };
+        let Some((virtuals, ports)) = self.virtual_sets.get(*set) else { return at_all };
+        let key = (*source, *set);
+        let known = self.traffic_to_virtuals.borrow().get(&key).copied();
+        let to_backends = known.unwrap_or_else(|| {
+            let id = self.to_virtuals(pool, source, virtuals);
+            self.traffic_to_virtuals.borrow_mut().insert(key, id);
+            id
+        });
+        if at_all == to_backends {
+            return at_all;
         }
-        changed.map_or(at_all, |traffic| pool.intern(traffic))
+        let traffic = pool.get(at_all).difference(ports).union(pool.get(to_backends));
+        pool.intern(traffic)
     }
+
+    /// The ports of which all backends allow a source.
+    fn to_virtuals(&self, pool: &mut Pool, source: &Seen, virtuals: &[Virtual]) -> TrafficId {
+        let mut traffic = Traffic::none();
+        for transport in Transport::ALL {
+            let of_transport = virtuals.iter().filter(|found| found.transport == transport);
+            let allowed = of_transport.filter(|found| {
+                let backends = self.backends.get(found.backends as usize);
+                backends.into_iter().flatten().all(|(backend, port)| {
+                    let traffic = self.between(pool, source, backend);
+                    pool.get(traffic).contains(transport, *port)
+                })
+            });
+            let allowed: Vec<u16> = allowed.map(|found| found.port).collect();
+            traffic.add(transport, &ports_of(allowed.into_iter()));
+        }
+        pool.intern(traffic)
+    }
+}
+
+/// Ports, which are in order.
+fn ports_of(ports: impl Iterator<Item = u16>) -> PortSet {
+    let mut ranges: Vec<(u16, u16)> = Vec::new();
+    for port in ports {
+        match ranges.last_mut() {
+            Some(last) if last.1.checked_add(1) == Some(port) => last.1 = port,
+            _ => ranges.push((port, port)),
+        }
+    }
+    // By halves: one after the other would sort them as many times as there are.
+    let mut sets: Vec<PortSet> = ranges.into_iter().map(|(first, last)| PortSet::range(first, last)).collect();
+    while sets.len() > 1 {
+        let pairs = sets.chunks(2);
+        sets = pairs.map(|pair| pair.iter().fold(PortSet::empty(), |all, more| all.union(more))).collect();
+    }
+    sets.pop().unwrap_or_default()
 }
