@@ -31,7 +31,7 @@ use crate::engine::Engine;
 use crate::flow::Direction;
 use crate::ports::Traffic;
 use crate::prefix::{AddressRange, Family};
-use ends::{Form, Kind, Kinds, Matched, Special, Subject, Workloads};
+use ends::{Form, Kind, Matched, Special, Subject, Workloads};
 pub(crate) use pool::usable_traffic;
 use pool::{Change, EVERYTHING, NOTHING, Pool, TrafficId};
 use side::{NodeNames, Seen, Side};
@@ -240,20 +240,21 @@ impl<'e> Comparison<'e> {
                 }
             }
         }
+        // Addresses that are seen alike are alike as a source.
+        let mut known: HashMap<([Seen; 2], Family), usize> = HashMap::new();
         for special in &self.specials {
-            let kinds = |kinds: &'_ Kinds, wanted: &dyn Fn(usize) -> bool| {
-                let (mut to, mut from) = (0usize, 0usize);
-                for (_, (kind, workloads, _)) in kinds.all.iter().enumerate().filter(|(at, _)| wanted(*at)) {
-                    to += if self.to_special(kind, special).is_some() { *workloads } else { 0 };
-                    from += if self.special_to(special, kind).is_some() { *workloads } else { 0 };
-                }
-                (to, from)
+            let on_node = |at: usize| special.needs_node || on_nodes.get(at) == Some(&true);
+            let placed = self.workloads.placed.all.iter().enumerate().filter(|(at, _)| on_node(*at));
+            let base = if special.needs_node { &[][..] } else { self.workloads.base.all.as_slice() };
+            let kinds: Vec<_> = placed.map(|(_, kind)| kind).chain(base).collect();
+            let count = |differs: &dyn Fn(&[Form]) -> bool| -> usize {
+                kinds.iter().filter(|(kind, ..)| differs(kind)).map(|(_, workloads, _)| *workloads).sum()
             };
-            let on_node = |at: usize| on_nodes.get(at).copied().unwrap_or(false);
-            let (to, from) = kinds(&self.workloads.placed, &|at| special.needs_node || on_node(at));
-            let (more_to, more_from) = if special.needs_node { (0, 0) } else { kinds(&self.workloads.base, &|_| true) };
-            totals.to_special = totals.to_special.saturating_add(to + more_to);
-            totals.from_special = totals.from_special.saturating_add(from + more_from);
+            let to = count(&|kind| self.to_special(kind, special).is_some());
+            let from = known.entry((special.seen, special.family()));
+            let from = *from.or_insert_with(|| count(&|kind| self.special_to(special, kind).is_some()));
+            totals.to_special = totals.to_special.saturating_add(to);
+            totals.from_special = totals.from_special.saturating_add(from);
             if self.has_virtuals(special) {
                 let ranges = self.outside_to_special(special).len();
                 totals.outside_to_special = totals.outside_to_special.saturating_add(ranges);
@@ -340,8 +341,7 @@ impl<'e> Comparison<'e> {
 
     /// What differs of what outside may open to the backends behind an address.
     fn outside_to_special(&self, special: &Special) -> Vec<(AddressRange, Rc<Change>)> {
-        let [at, _] = special.at;
-        let family = Family::of(at);
+        let family = special.family();
         let ranges = self.outside.iter().filter(|(range, _)| Family::of(range.first) == family);
         self.merged(ranges, |pool, at, class| {
             let side = self.sides.get(at)?;

@@ -168,6 +168,11 @@ fn forms(sides: &[Side<'_>; 2], places: [Option<usize>; 2], nodes: &NodeNames<'_
 }
 
 impl Special {
+    pub(super) fn family(&self) -> Family {
+        let [address, _] = self.at;
+        Family::of(address)
+    }
+
     pub(super) fn end(&self) -> End {
         let [address, _] = self.at;
         End::Addresses(AddressRange { first: address, last: address })
@@ -175,8 +180,7 @@ impl Special {
 
     /// The forms that can meet it: those of its family, or all where there is none.
     pub(super) fn met_by<'f>(&self, forms: &'f [Form]) -> impl Iterator<Item = &'f Form> {
-        let [address, _] = self.at;
-        let family = Family::of(address);
+        let family = self.family();
         let fits = move |form: &Form| form.family.is_none_or(|of| of == family);
         let any_fits = forms.iter().any(fits);
         forms.iter().filter(move |form| !any_fits || fits(form))

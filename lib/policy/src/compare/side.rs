@@ -54,6 +54,15 @@ pub(super) struct Virtual {
     backends: u32,
 }
 
+/// The ports of an address that stand for backends.
+#[derive(Debug)]
+struct VirtualSet {
+    all: Vec<Virtual>,
+    ports: Traffic,
+    /// How many addresses have it.
+    addresses: usize,
+}
+
 /// What to look up what a source may open to the ports of an address that stand for backends: the source, and the place of
 /// those ports in [`Side::virtual_sets`].
 type AskedVirtuals = (Seen, usize);
@@ -70,9 +79,12 @@ pub(super) struct Side<'e> {
     /// Backends with their ports.
     backends: Vec<Vec<(Seen, u16)>>,
     /// Ports of an address that stand for backends. All nodes have the same.
-    virtual_sets: Vec<(Vec<Virtual>, Traffic)>,
+    virtual_sets: Vec<VirtualSet>,
     virtual_set_at: HashMap<IpAddr, usize>,
+    /// For sets that several addresses have.
     traffic_to_virtuals: RefCell<HashMap<AskedVirtuals, TrafficId>>,
+    /// What everything and what is behind the ports of a set come to together.
+    traffic_with_virtuals: RefCell<HashMap<(TrafficId, TrafficId, usize), TrafficId>>,
 }
 
 impl<'e> Side<'e> {
@@ -86,6 +98,7 @@ impl<'e> Side<'e> {
             virtual_sets: Vec::new(),
             virtual_set_at: HashMap::new(),
             traffic_to_virtuals: RefCell::default(),
+            traffic_with_virtuals: RefCell::default(),
         };
         let services = engine.services();
         let seen = |backends: &Vec<Backend>| -> Vec<(Seen, u16)> {
@@ -111,9 +124,12 @@ impl<'e> Side<'e> {
                     let ranges = found.iter().filter(|found| found.transport == transport);
                     ports.add(transport, &ports_of(ranges.map(|found| found.port)));
                 }
-                side.virtual_sets.push((found.clone(), ports));
+                side.virtual_sets.push(VirtualSet { all: found.clone(), ports, addresses: 0 });
                 side.virtual_sets.len() - 1
             });
+            if let Some(set) = side.virtual_sets.get_mut(id) {
+                set.addresses += 1;
+            }
             side.virtual_set_at.insert(address, id);
         }
         side
@@ -122,7 +138,7 @@ impl<'e> Side<'e> {
     /// Everybody who stands behind a port of an address.
     pub(super) fn backends_at(&self, address: IpAddr) -> impl Iterator<Item = &Seen> {
         let set = self.virtual_set_at.get(&address).and_then(|set| self.virtual_sets.get(*set));
-        let found = set.into_iter().flat_map(|(found, _)| found);
+        let found = set.into_iter().flat_map(|set| &set.all);
         found.filter_map(|found| self.backends.get(found.backends as usize)).flatten().map(|(backend, _)| backend)
     }
 
@@ -224,19 +240,23 @@ impl<'e> Side<'e> {
     pub(super) fn to_address(&self, pool: &mut Pool, source: &Seen, address: IpAddr, plain: &Seen) -> TrafficId {
         let at_all = self.between(pool, source, plain);
         let Some(set) = self.virtual_set_at.get(&address) else { return at_all };
-        let Some((virtuals, ports)) = self.virtual_sets.get(*set) else { return at_all };
+        let Some(virtuals) = self.virtual_sets.get(*set) else { return at_all };
         let key = (*source, *set);
         let known = self.traffic_to_virtuals.borrow().get(&key).copied();
         let to_backends = known.unwrap_or_else(|| {
-            let id = self.to_virtuals(pool, source, virtuals);
-            self.traffic_to_virtuals.borrow_mut().insert(key, id);
+            let id = self.to_virtuals(pool, source, &virtuals.all);
+            if virtuals.addresses > 1 {
+                self.traffic_to_virtuals.borrow_mut().insert(key, id);
+            }
             id
         });
         if at_all == to_backends {
             return at_all;
         }
-        let traffic = pool.get(at_all).difference(ports).union(pool.get(to_backends));
-        pool.intern(traffic)
+        *self.traffic_with_virtuals.borrow_mut().entry((at_all, to_backends, *set)).or_insert_with(|| {
+            let traffic = pool.get(at_all).difference(&virtuals.ports).union(pool.get(to_backends));
+            pool.intern(traffic)
+        })
     }
 
     /// The ports of which all backends allow a source.
