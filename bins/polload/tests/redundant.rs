@@ -60,15 +60,8 @@ fn where_all_is_needed_nothing_is_redundant() {
 #[test]
 fn a_rule_within_another_is_told_with_its_place_and_what_covers_it() {
     let wider = "{from: [{podSelector: {}}], ports: [{port: 80, endPort: 81}]}";
-    let input = [shop(), for_db("db", &format!("\n  - {WEB}\n  - {wider}"))].concat();
-    let input = input
-        .replace("policyTypes: [Ingress], ingress: \n", "policyTypes: [Ingress], ingress: [\n")
-        .replace("  - {", "  {")
-        .replace("}\n  {from: [{podSelector: {}}]", "},\n  {from: [{podSelector: {}}]")
-        .replace("endPort: 81}]}}", "endPort: 81}]}]}");
-    let line =
-        input.lines().position(|line| line.contains("  {from: [{podSelector: {matchLabels: {app: web}}}]")).unwrap()
-            + 1;
+    let input = [shop(), for_db("db", &format!("[\n    {WEB},\n    {wider}]"))].concat();
+    let line = input.lines().position(|line| line.contains(WEB)).unwrap() + 1;
     let cover = json!({"kind": "NetworkPolicy", "namespace": "shop", "name": "db", "direction": "ingress", "rule": 1});
     assert_eq!(
         redundant(&input),
@@ -83,17 +76,12 @@ fn a_rule_within_another_is_told_with_its_place_and_what_covers_it() {
 #[test]
 fn of_two_policies_that_say_the_same_one_has_to_stay() {
     let input = [shop(), for_db("one", &format!("[{WEB}]")), for_db("two", &format!("[{WEB}]"))].concat();
-    let both = "what it decides is decided alike by the ingress isolation of NetworkPolicy shop";
     let told = found(&input);
     let parts: Vec<_> =
         told.iter().map(|(object, _, rule, together, _)| (object.as_str(), rule.is_null(), *together)).collect();
     let (one, two) = ("NetworkPolicy/shop/one", "NetworkPolicy/shop/two");
     assert_eq!(parts, [(one, true, true), (one, false, true), (two, true, false), (two, false, false)]);
-    assert!(
-        told[0].4.starts_with(both) || told[0].4.contains("ingress rule 0 of NetworkPolicy shop/two"),
-        "{}",
-        told[0].4
-    );
+    assert!(told[0].4.contains("ingress rule 0 of NetworkPolicy shop/two"), "{}", told[0].4);
     assert_eq!(told[3].4, "everything it allows is allowed by ingress rule 0 of NetworkPolicy shop/one");
 }
 
