@@ -31,6 +31,9 @@ complete -c polload -n "__fish_polload_needs_command" -s V -l version -d 'Print 
 complete -c polload -n "__fish_polload_needs_command" -f -a "matrix" -d 'Who may reach whom'
 complete -c polload -n "__fish_polload_needs_command" -f -a "explain" -d 'Why one may reach the other, or not, and what would change it'
 complete -c polload -n "__fish_polload_needs_command" -f -a "diff" -d 'Who may reach whom no longer, or as of now'
+complete -c polload -n "__fish_polload_needs_command" -f -a "equivalent" -d 'Whether two sets of policies allow the same'
+complete -c polload -n "__fish_polload_needs_command" -f -a "contains" -d 'Whether one set of policies allows everything that another allows'
+complete -c polload -n "__fish_polload_needs_command" -f -a "redundant" -d 'Rules and policies whose removal changes nothing'
 complete -c polload -n "__fish_polload_needs_command" -f -a "lint" -d 'Mistakes that change what policies mean'
 complete -c polload -n "__fish_polload_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c polload -n "__fish_polload_using_subcommand matrix" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for people'
@@ -53,6 +56,7 @@ json\t'A JSON object a line, of level, message and, where one is known, remedy'"
 complete -c polload -n "__fish_polload_using_subcommand explain" -l strict -d 'Refuse everything if anything of it cannot be used'
 complete -c polload -n "__fish_polload_using_subcommand explain" -s j -d 'The same as -o jsonl'
 complete -c polload -n "__fish_polload_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c polload -n "__fish_polload_using_subcommand diff" -l with -d 'Objects that belong to both sides, such as the pods and namespaces of a cluster: a file, a folder, or - for stdin. What a side says of an object counts there' -r
 complete -c polload -n "__fish_polload_using_subcommand diff" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for people'
 json\t'One JSON array'
 jsonl\t'A JSON object a line'"
@@ -61,6 +65,34 @@ json\t'A JSON object a line, of level, message and, where one is known, remedy'"
 complete -c polload -n "__fish_polload_using_subcommand diff" -l strict -d 'Refuse everything if anything of it cannot be used'
 complete -c polload -n "__fish_polload_using_subcommand diff" -s j -d 'The same as -o jsonl'
 complete -c polload -n "__fish_polload_using_subcommand diff" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c polload -n "__fish_polload_using_subcommand equivalent" -l with -d 'Objects that belong to both sides, such as the pods and namespaces of a cluster: a file, a folder, or - for stdin. What a side says of an object counts there' -r
+complete -c polload -n "__fish_polload_using_subcommand equivalent" -l limit -d 'Show at most so many differences' -r
+complete -c polload -n "__fish_polload_using_subcommand equivalent" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for people'
+json\t'One JSON array'
+jsonl\t'A JSON object a line'"
+complete -c polload -n "__fish_polload_using_subcommand equivalent" -l log -d 'Form of messages on stderr' -r -f -a "text\t'NAME: message'
+json\t'A JSON object a line, of level, message and, where one is known, remedy'"
+complete -c polload -n "__fish_polload_using_subcommand equivalent" -l strict -d 'Refuse everything if anything of it cannot be used'
+complete -c polload -n "__fish_polload_using_subcommand equivalent" -s j -d 'The same as -o jsonl'
+complete -c polload -n "__fish_polload_using_subcommand equivalent" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c polload -n "__fish_polload_using_subcommand contains" -l with -d 'Objects that belong to both sides, such as the pods and namespaces of a cluster: a file, a folder, or - for stdin. What a side says of an object counts there' -r
+complete -c polload -n "__fish_polload_using_subcommand contains" -l limit -d 'Show at most so many differences' -r
+complete -c polload -n "__fish_polload_using_subcommand contains" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for people'
+json\t'One JSON array'
+jsonl\t'A JSON object a line'"
+complete -c polload -n "__fish_polload_using_subcommand contains" -l log -d 'Form of messages on stderr' -r -f -a "text\t'NAME: message'
+json\t'A JSON object a line, of level, message and, where one is known, remedy'"
+complete -c polload -n "__fish_polload_using_subcommand contains" -l strict -d 'Refuse everything if anything of it cannot be used'
+complete -c polload -n "__fish_polload_using_subcommand contains" -s j -d 'The same as -o jsonl'
+complete -c polload -n "__fish_polload_using_subcommand contains" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c polload -n "__fish_polload_using_subcommand redundant" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for people'
+json\t'One JSON array'
+jsonl\t'A JSON object a line'"
+complete -c polload -n "__fish_polload_using_subcommand redundant" -l log -d 'Form of messages on stderr' -r -f -a "text\t'NAME: message'
+json\t'A JSON object a line, of level, message and, where one is known, remedy'"
+complete -c polload -n "__fish_polload_using_subcommand redundant" -l strict -d 'Refuse everything if anything of it cannot be used'
+complete -c polload -n "__fish_polload_using_subcommand redundant" -s j -d 'The same as -o jsonl'
+complete -c polload -n "__fish_polload_using_subcommand redundant" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c polload -n "__fish_polload_using_subcommand lint" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for people'
 json\t'One JSON array'
 jsonl\t'A JSON object a line'"
@@ -69,8 +101,11 @@ json\t'A JSON object a line, of level, message and, where one is known, remedy'"
 complete -c polload -n "__fish_polload_using_subcommand lint" -l strict -d 'Refuse everything if anything of it cannot be used'
 complete -c polload -n "__fish_polload_using_subcommand lint" -s j -d 'The same as -o jsonl'
 complete -c polload -n "__fish_polload_using_subcommand lint" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff lint help" -f -a "matrix" -d 'Who may reach whom'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff lint help" -f -a "explain" -d 'Why one may reach the other, or not, and what would change it'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff lint help" -f -a "diff" -d 'Who may reach whom no longer, or as of now'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff lint help" -f -a "lint" -d 'Mistakes that change what policies mean'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff lint help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint help" -f -a "matrix" -d 'Who may reach whom'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint help" -f -a "explain" -d 'Why one may reach the other, or not, and what would change it'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint help" -f -a "diff" -d 'Who may reach whom no longer, or as of now'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint help" -f -a "equivalent" -d 'Whether two sets of policies allow the same'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint help" -f -a "contains" -d 'Whether one set of policies allows everything that another allows'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint help" -f -a "redundant" -d 'Rules and policies whose removal changes nothing'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint help" -f -a "lint" -d 'Mistakes that change what policies mean'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

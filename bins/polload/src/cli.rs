@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use chainkit_cli::{Program, run};
+use chainkit_policy::Question;
 use clap::{Command, FromArgMatches, Subcommand};
 
-use crate::{diff, explain, lint, manual, matrix};
+use crate::{compare, diff, explain, lint, manual, matrix, redundant};
 
 const PROGRAM: Program = Program { name: "polload", command, manual: manual::SECTIONS };
 
@@ -14,6 +15,9 @@ pub(crate) fn main() -> ExitCode {
         Ask::Matrix(ask) => matrix::run(&ask, log),
         Ask::Explain(ask) => explain::run(&ask, log),
         Ask::Diff(ask) => diff::run(&ask, log),
+        Ask::Equivalent(ask) => compare::run(&ask, Question::Equivalent, log),
+        Ask::Contains(ask) => compare::run(&ask, Question::Contains, log),
+        Ask::Redundant(ask) => redundant::run(&ask, log),
         Ask::Lint(ask) => lint::run(&ask, log),
     })
 }
@@ -39,6 +43,15 @@ enum Ask {
     Explain(explain::Ask),
     /// Who may reach whom no longer, or as of now
     Diff(diff::Ask),
+    /// Whether two sets of policies allow the same
+    #[command(after_help = manual::EQUIVALENT_EXAMPLES)]
+    Equivalent(compare::Ask),
+    /// Whether one set of policies allows everything that another allows
+    #[command(after_help = manual::CONTAINS_EXAMPLES)]
+    Contains(compare::Ask),
+    /// Rules and policies whose removal changes nothing
+    #[command(after_help = manual::REDUNDANT_EXAMPLES)]
+    Redundant(redundant::Ask),
     /// Mistakes that change what policies mean
     Lint(lint::Ask),
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod compare;
 mod diff;
 mod explain;
 mod inputs;
@@ -15,6 +16,7 @@ mod manual;
 mod matrix;
 mod pairs;
 mod party;
+mod redundant;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -9,6 +9,20 @@ Examples:
   polload diff before/ after/
   kubectl get pods,namespaces,networkpolicies -A -o yaml | polload lint -";
 
+pub(crate) const EQUIVALENT_EXAMPLES: &str = "\
+Examples:
+  polload equivalent before/ after/
+  kubectl get pods,services,namespaces,nodes -A -o yaml | polload equivalent old.yaml new.yaml --with -";
+
+pub(crate) const CONTAINS_EXAMPLES: &str = "\
+Examples:
+  polload contains baseline/ manifests/ --with cluster.yaml    (is manifests/ no looser than baseline/?)";
+
+pub(crate) const REDUNDANT_EXAMPLES: &str = "\
+Examples:
+  polload redundant manifests/
+  kubectl get pods,namespaces,nodes,networkpolicies -A -o yaml | polload redundant - -o jsonl";
+
 pub(crate) const SECTIONS: &[Section] = &[
     Section {
         title: "INPUT",
@@ -28,6 +42,12 @@ Reach
 ReachDiff
   diff, one for each pair that differs: kind; src and dst, as Reach has them; gained, what NEW allows and OLD does not, and lost, what OLD allows and NEW does not, each an object as allow is. Ranges of addresses outside are cut where either side tells addresses apart, and are as long as gained and lost stay the same. Workloads are the same if their titles are; one that is on one side alone gains or loses all that it is allowed there.
 
+Difference
+  equivalent and contains, one for each pair and protocol that differs, at most --limit of them: kind; src and dst, a pod or template itself as \"namespace/name[Kind]\", or addresses as \"first-last\"; protocol, TCP, UDP, SCTP, or other for what has no ports; ports, a list of [first, last] ranges, empty for other; a and b, ALLOWED or DENIED, what A and B say. Of contains, those that B allows and A denies. Which side allows is of the connection as a whole, egress and ingress together.
+
+Redundant
+  redundant, one for each policy and rule whose removal changes nothing: kind; object, as Kind/namespace/name; rule, its number from 0, and direction, ingress or egress, both null for a policy as a whole; file and line; reason; covered_by, what decides in its place, each with kind, namespace, name, direction and rule (null where the policy isolates and so denies), at most 100; together, whether it is of a set that can be removed all at once, which is made in the order of files and lines: of two that cover each other, one stays.
+
 Verdict
   explain: kind; verdict, ALLOWED or DENIED; egress and ingress, each with verdict; isolated, whether a NetworkPolicy isolates that end in that direction; tier (Admin, NetworkPolicy or Baseline), policy (kind, namespace, name), rule (its number from 0), file and line of what decided, null where nothing of that sort did; reason. A pod that has an address is judged under it, as packets are.
 
@@ -35,13 +55,22 @@ Lint
   lint, one for each finding: kind; id; severity, error, warning or info; file; line; object, as Kind/namespace/name; message; remedy.",
     },
     Section {
+        title: "WHAT IS COMPARED",
+        text: "\
+equivalent and contains judge as packets are: each pod under each of its addresses, which ipBlock and networks match, to and from each other pod and template, every address outside of both families, and the addresses of nodes and services; every port from 1 on of TCP, UDP and SCTP, and protocols without ports. Pods and templates stand for themselves and are not folded into their owners. It matters what is allowed, not which rule says so.
+
+Workloads are the same if namespace, kind and name are; their labels, addresses and nodes may differ, and do so only as far as verdicts do. One that has no address on a side is taken there as such, which no ipBlock contains. One that is on one side alone may do nothing on the other, and nothing may reach it there: whatever it is allowed differs. Nodes are the same by name, services by namespace and name. An address that a service has is judged by the backends behind each of its ports, and is allowed if all are. An address of a node or service that the other side does not know is there what it would be to packets, mostly outside. Addresses outside are shown as ranges, in which single addresses of pods, nodes and services may lie; those are judged by themselves.
+
+redundant looks at each policy and rule alone, and asks of every pod that it selects whether what is allowed to and from it would change, in each direction by itself, since that is what a node enforces: a rule that the other end forbids anyway is not redundant. Everybody counts who can be told from the objects; a range of addresses that a rule names counts also where pods have all of them today, and a pod may meet another that is like itself. Removing a whole NetworkPolicy may end an isolation, and so may removing the only egress rule where policyTypes is not given. A policy that selects no pod is told without its rules. Give the whole of the cluster: a rule about pods that were not given matches nobody.",
+    },
+    Section {
         title: "EXIT STATUS",
         text: "\
 0
-  It was done; explain: allowed; lint: no error and no warning; diff: nothing differs.
+  It was done; explain: allowed; lint: no error and no warning; diff: nothing differs; equivalent: A and B allow the same; contains: A allows everything that B allows; redundant: nothing is.
 
 1
-  explain: denied; lint: errors or warnings were found; diff: something differs.
+  explain: denied; lint: errors or warnings were found; diff: something differs; equivalent: something differs; contains: B allows something that A denies; redundant: something is.
 
 2
   Wrong usage or bad input.
@@ -63,6 +92,18 @@ Whether the web may talk to the database, and which rule says so:
 What a change of the manifests opens and closes in a running cluster:
 
     kubectl get pods,namespaces,networkpolicies -A -o yaml | polload diff - manifests/
+
+Whether policies written anew allow the same to the pods of a running cluster:
+
+    kubectl get pods,services,namespaces,nodes -A -o yaml | polload equivalent old/ new/ --with -
+
+Whether a change opens nothing that the policies in force close:
+
+    polload contains in-force/ proposed/ --with cluster.yaml
+
+Which rules can go all at once:
+
+    polload redundant manifests/ -j | jq -c 'select(.together) | [.object, .direction, .rule]'
 
 What is wrong with the policies of a running cluster:
 

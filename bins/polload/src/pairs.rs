@@ -101,7 +101,8 @@ impl Allowed {
     }
 }
 
-fn ports((first, last): (u16, u16)) -> String {
+/// One range of ports: `80`, `80-90`, or `all`.
+pub(crate) fn ports((first, last): (u16, u16)) -> String {
     match (first, last) {
         (1, u16::MAX) => "all".to_owned(),
         _ if first == last => first.to_string(),

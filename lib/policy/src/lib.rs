@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod classes;
+mod compare;
 mod compile;
 mod engine;
 mod explain;
@@ -29,6 +30,7 @@ pub mod oracle;
 mod ports;
 mod prefix;
 mod reach;
+mod redundant;
 pub mod rules;
 mod selections;
 mod services;
@@ -36,6 +38,7 @@ mod tables;
 mod world;
 
 pub use classes::{Class, ClassId, Classes, NamedNumber};
+pub use compare::{Comparison, Difference, End, Question};
 pub use compile::{Decision, Ground, PortTable, SubjectRules};
 pub use engine::{Engine, Judgement, PolicyId, SideDecision};
 pub use explain::{Cause, Explanation, PolicyName, Side};
@@ -44,6 +47,7 @@ pub use live::Live;
 pub use ports::{PortSet, Traffic};
 pub use prefix::{AddressRange, Family, Prefix, PrefixTable};
 pub use reach::Reach;
+pub use redundant::{Cover, MAX_COVERS, Redundant, redundant};
 pub use rules::Ruleset;
 pub use selections::{Selection, SelectionId, Selections, Within};
 pub use services::{Backend, Services, Virtual};
