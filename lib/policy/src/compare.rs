@@ -26,6 +26,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use chainkit_cluster::model::Cluster;
+
 use crate::classes::ClassId;
 use crate::engine::Engine;
 use crate::flow::Direction;
@@ -100,7 +102,7 @@ impl<'e> Comparison<'e> {
         let engines: [&'e Engine<'e>; 2] = [first, second];
         let mut nodes = NodeNames::new();
         for engine in engines {
-            let cluster = engine.world().cluster;
+            let cluster: &'e Cluster = &engine.world().cluster;
             let named = cluster.nodes.iter().map(|node| node.name.as_str());
             for name in named.chain(cluster.workloads.iter().filter_map(|workload| workload.node.as_deref())) {
                 let next = crate::world::place(nodes.len());

@@ -124,7 +124,7 @@ impl<'e, 'a> Search<'e, 'a> {
 
     fn all(&mut self) -> Vec<Redundant> {
         let mut found = Vec::new();
-        let objects = removal::Objects::new(self.engine.world().cluster);
+        let objects = removal::Objects::new(&self.engine.world().cluster);
         let mut alone = Removal::new(self.engine.rules(), &objects);
         let mut together = Removal::new(self.engine.rules(), &objects);
         for item in items(self.engine) {
@@ -193,7 +193,7 @@ impl<'e, 'a> Search<'e, 'a> {
             let ends_isolation = isolates && (item.part == Part::Whole || !without.isolates(item.at, direction));
             for met in self.met(id, direction).iter() {
                 let mut asked = Traffic::none();
-                for rule in own.iter().filter(|rule| met.class.matches(rule.peers)) {
+                for rule in own.iter().filter(|rule| met.class.matches(self.engine.rules(), rule.peers)) {
                     seen.has_peers = true;
                     asked = asked.union(&met.asked_by(rule, rules));
                 }
@@ -235,7 +235,7 @@ impl<'e, 'a> Search<'e, 'a> {
                 && (item.part == Part::Whole || !without.isolates(item.at, direction));
             let own = || policy.rules.iter().filter(|rule| rule.direction == direction && item.has(rule));
             for met in self.met(id, direction).iter() {
-                let concerned = ends_isolation || own().any(|rule| met.class.matches(rule.peers));
+                let concerned = ends_isolation || own().any(|rule| met.class.matches(self.engine.rules(), rule.peers));
                 if concerned && known::usable(&rest.evaluate(without.ruleset(), direction, &met.class)) != met.allowed {
                     return false;
                 }
@@ -310,7 +310,7 @@ fn items(engine: &Engine<'_>) -> Vec<Item> {
             places.insert(policy.into(), (place(tier), place(at)));
         }
     }
-    let cluster: &Cluster = engine.world().cluster;
+    let cluster: &Cluster = &engine.world().cluster;
     let mut items = Vec::new();
     let mut add =
         |policy: PolicyName, file: &Arc<str>, line_of: &dyn Fn(Option<String>) -> usize, rules: [usize; 2]| {

@@ -382,6 +382,11 @@ impl<'a> World<'a> {
         self.pods_by_address.get(&address.to_canonical()).map(|at| *at as usize)
     }
 
+    /// Addresses that pods have for themselves, each with its pod.
+    pub fn pod_addresses(&self) -> impl Iterator<Item = (IpAddr, usize)> + '_ {
+        self.pods_by_address.iter().map(|(address, at)| (*address, *at as usize))
+    }
+
     /// Addresses of nodes, each with its node.
     pub fn node_addresses(&self) -> impl Iterator<Item = (IpAddr, u32)> + '_ {
         self.node_addresses.iter().map(|(address, at)| (*address, *at))

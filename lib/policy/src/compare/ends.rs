@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use chainkit_cluster::model::Cluster;
+
 use super::End;
 use super::side::{NodeNames, Seen, Side};
 use crate::classes::ClassId;
@@ -201,7 +203,7 @@ pub(super) fn specials(sides: &[Side<'_>; 2], nodes: &NodeNames<'_>) -> Vec<Spec
         }
     };
     for (side, at) in sides.iter().zip([0, 1]) {
-        let cluster = side.engine.world().cluster;
+        let cluster: &Cluster = &side.engine.world().cluster;
         for node in &cluster.nodes {
             add(at, "", node.name.as_str(), 0, &node.addresses);
         }
@@ -254,7 +256,7 @@ pub(super) fn outside(sides: &[Side<'_>; 2], specials: &[Special]) -> Vec<(Addre
         known.extend(world.node_addresses().map(|(address, _)| address));
     }
     let known: Vec<IpAddr> = known.into_iter().collect();
-    let [first, second] = sides.each_ref().map(|side| side.engine.classes().prefixes.ranges());
+    let [first, second] = sides.each_ref().map(|side| side.engine.classes().prefixes().ranges());
     let (mut left, mut right) = (first.iter().peekable(), second.iter().peekable());
     let mut cut = Vec::with_capacity(first.len().max(second.len()));
     // Addresses sort by family first, so that ranges of two families have nothing in common.

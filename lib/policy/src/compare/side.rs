@@ -1,7 +1,7 @@
 //! One of the two sides: its tables, and how it sees who may be an end of a connection.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::pool::{EVERYTHING, Pool, TrafficId};
@@ -9,7 +9,8 @@ use crate::classes::{Class, ClassId};
 use crate::engine::{Engine, PolicyId};
 use crate::flow::{Direction, Party, Transport};
 use crate::ports::{PortSet, Traffic};
-use crate::services::Backend;
+use crate::prefix::Family;
+use crate::services::Virtual as Target;
 use crate::tables::Tables;
 
 /// A node, by its name's place among those of both sides.
@@ -77,7 +78,7 @@ pub(super) struct Side<'e> {
     /// What egress rules say of a class that is taken for the own node.
     traffic_to_own: RefCell<HashMap<(PolicyId, ClassId), TrafficId>>,
     /// Backends with their ports.
-    backends: Vec<Vec<(Seen, u16)>>,
+    backends: HashMap<u32, Vec<(Seen, u16)>>,
     /// Ports of an address that stand for backends. All nodes have the same.
     virtual_sets: Vec<VirtualSet>,
     virtual_set_at: HashMap<IpAddr, usize>,
@@ -94,26 +95,47 @@ impl<'e> Side<'e> {
             tables: engine.tables(),
             traffic_of_table: RefCell::default(),
             traffic_to_own: RefCell::default(),
-            backends: Vec::new(),
+            backends: HashMap::new(),
             virtual_sets: Vec::new(),
             virtual_set_at: HashMap::new(),
             traffic_to_virtuals: RefCell::default(),
             traffic_with_virtuals: RefCell::default(),
         };
-        let services = engine.services();
-        let seen = |backends: &Vec<Backend>| -> Vec<(Seen, u16)> {
-            let mut seen: Vec<_> =
-                backends.iter().map(|backend| (side.party(backend.party, nodes), backend.port)).collect();
+        let (services, world) = (engine.services(), engine.world());
+        let mut virtuals: HashMap<IpAddr, Vec<Virtual>> = HashMap::new();
+        let mut at_nodes: [Vec<Virtual>; 2] = [Vec::new(), Vec::new()];
+        for (target, backends) in services.virtuals() {
+            side.backends.entry(backends).or_default();
+            let found = |transport, port| Virtual { transport, port, backends };
+            match *target {
+                Target::Address(address, transport, port) => {
+                    virtuals.entry(address).or_default().push(found(transport, port));
+                }
+                Target::NodePort(family, transport, port) => {
+                    let [v4, v6] = &mut at_nodes;
+                    let of_family = if family == Family::V4 { v4 } else { v6 };
+                    of_family.push(found(transport, port));
+                }
+            }
+        }
+        for (address, _) in world.node_addresses() {
+            let [v4, v6] = &at_nodes;
+            let of_family = if Family::of(address) == Family::V4 { v4 } else { v6 };
+            if of_family.is_empty() {
+                continue;
+            }
+            // A service's own address and port come before the port of a node.
+            let own = virtuals.entry(address).or_default();
+            let taken: HashSet<(Transport, u16)> = own.iter().map(|found| (found.transport, found.port)).collect();
+            own.extend(of_family.iter().filter(|found| !taken.contains(&(found.transport, found.port))).cloned());
+        }
+        let ids: Vec<u32> = side.backends.keys().copied().collect();
+        for id in ids {
+            let backends = services.endpoints(id).iter().map(|endpoint| endpoint.backend(world));
+            let mut seen: Vec<_> = backends.map(|backend| (side.party(backend.party, nodes), backend.port)).collect();
             seen.sort_unstable();
             seen.dedup();
-            seen
-        };
-        let backends = services.backends.iter().map(seen).collect();
-        side.backends = backends;
-        let mut virtuals: HashMap<IpAddr, Vec<Virtual>> = HashMap::new();
-        for ((address, transport, port), backends) in &services.virtuals {
-            let found = Virtual { transport: *transport, port: *port, backends: *backends };
-            virtuals.entry(*address).or_default().push(found);
+            side.backends.insert(id, seen);
         }
         let mut ids: HashMap<Vec<Virtual>, usize> = HashMap::new();
         for (address, mut found) in virtuals {
@@ -139,7 +161,7 @@ impl<'e> Side<'e> {
     pub(super) fn backends_at(&self, address: IpAddr) -> impl Iterator<Item = &Seen> {
         let set = self.virtual_set_at.get(&address).and_then(|set| self.virtual_sets.get(*set));
         let found = set.into_iter().flat_map(|set| &set.all);
-        found.filter_map(|found| self.backends.get(found.backends as usize)).flatten().map(|(backend, _)| backend)
+        found.filter_map(|found| self.backends.get(&found.backends)).flatten().map(|(backend, _)| backend)
     }
 
     /// Whether any port of an address stands for backends.
@@ -265,7 +287,7 @@ impl<'e> Side<'e> {
         for transport in Transport::ALL {
             let of_transport = virtuals.iter().filter(|found| found.transport == transport);
             let allowed = of_transport.filter(|found| {
-                let backends = self.backends.get(found.backends as usize);
+                let backends = self.backends.get(&found.backends);
                 backends.into_iter().flatten().all(|(backend, port)| {
                     let traffic = self.between(pool, source, backend);
                     pool.get(traffic).contains(transport, *port)

@@ -23,12 +23,13 @@ pub(super) struct Everybody {
     by_set: HashMap<u32, Vec<usize>>,
     with_names: Vec<usize>,
     own_nodes: Vec<usize>,
+    pods: Vec<usize>,
 }
 
 impl Everybody {
     pub(super) fn new(engine: &Engine<'_>) -> Self {
         let (world, classes) = (engine.world(), engine.classes());
-        let mut ids: HashSet<u32> = classes.prefixes.iter().map(|(_, class)| class).collect();
+        let mut ids: HashSet<u32> = classes.prefixes().iter().map(|(_, class)| class).collect();
         ids.extend(world.pod_addresses().map(|(address, _)| classes.of_address(address)));
         for (address, _) in world.node_addresses() {
             let class = classes.of_address(address);
@@ -55,6 +56,7 @@ impl Everybody {
             by_set: HashMap::new(),
             with_names: Vec::new(),
             own_nodes: Vec::new(),
+            pods: Vec::new(),
         };
         for (at, class) in everybody.classes.iter().enumerate() {
             for set in class.peers.iter() {
@@ -65,6 +67,9 @@ impl Everybody {
             }
             if class.own_node {
                 everybody.own_nodes.push(at);
+            }
+            if class.pod {
+                everybody.pods.push(at);
             }
         }
         everybody
@@ -86,6 +91,7 @@ impl Everybody {
             }
         }
         let egress = direction == Direction::Egress;
+        let everywhere = sets.iter().any(|set| ruleset.is_everywhere(*set));
         let mut touched: HashSet<usize> =
             sets.iter().filter_map(|set| self.by_set.get(set)).flatten().copied().collect();
         if !names.is_empty() {
@@ -94,12 +100,20 @@ impl Everybody {
         if egress {
             touched.extend(&self.own_nodes);
         }
+        if everywhere {
+            touched.extend(&self.pods);
+        }
         let mut seen: HashSet<Class> = HashSet::new();
         for class in touched.iter().filter_map(|at| self.classes.get(*at)) {
             let peers: Vec<u32> = class.peers.iter().filter(|set| sets.contains(set)).copied().collect();
             let named: Vec<NamedNumber> =
                 class.names.iter().filter(|(name, ..)| names.contains(name)).copied().collect();
-            seen.insert(Class { peers: peers.into(), names: named.into(), own_node: class.own_node && egress });
+            seen.insert(Class {
+                peers: peers.into(),
+                names: named.into(),
+                own_node: class.own_node && egress,
+                pod: class.pod && everywhere,
+            });
         }
         if touched.len() < self.classes.len() {
             seen.insert(Class::default());
@@ -156,7 +170,7 @@ impl Met {
                 if own(at) || open.is_empty() {
                     break;
                 }
-                if !self.class.matches(rule.peers) {
+                if !self.class.matches(ruleset, rule.peers) {
                     continue;
                 }
                 let taken = open.intersection(&self.asked_by(rule, rules));
