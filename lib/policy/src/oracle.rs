@@ -49,8 +49,11 @@ pub struct Between<'a> {
     /// To the destination itself; `None` for a service, which nothing is behind but its ports.
     direct: Option<Pair<'a>>,
     /// Ports at which the destination is a service, with the backends that stand for it.
-    virtual_ports: Vec<(Transport, u16, Vec<(Pair<'a>, u16)>)>,
+    virtual_ports: Vec<(Transport, u16, Backends<'a>)>,
 }
+
+/// What stands behind a port, each with its own port.
+type Backends<'a> = Vec<(Pair<'a>, u16)>;
 
 /// Reads what the objects say of a source and a destination.
 #[must_use]

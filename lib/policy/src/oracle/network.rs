@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use chainkit_cluster::model::{Labels, NAMESPACE_NAME_LABEL, Workload};
 use chainkit_cluster::selector;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
@@ -14,7 +14,13 @@ use crate::flow::{Direction, Verdict};
 
 /// Whether a CIDR contains an address; `None` where it is no CIDR.
 pub(super) fn contains(cidr: &str, address: IpAddr) -> Option<bool> {
-    let net: IpNet = cidr.parse().ok()?;
+    let net = match cidr.parse::<IpNet>().ok()? {
+        // An IPv4 prefix written in IPv6 (RFC 4291, section 2.5.5.2).
+        IpNet::V6(v6) if v6.prefix_len() >= 96 && v6.network().to_ipv4_mapped().is_some() => {
+            Ipv4Net::new(v6.network().to_ipv4_mapped()?, v6.prefix_len() - 96).ok()?.into()
+        }
+        net => net,
+    };
     Some(net.contains(&address.to_canonical()))
 }
 

@@ -68,7 +68,7 @@ pub(crate) fn boundaries(cluster: &Cluster) -> (BTreeSet<IpAddr>, BTreeSet<u16>)
     }
     cluster.nodes.iter().for_each(|node| addresses.extend(&node.addresses));
     for service in &cluster.services {
-        addresses.extend(service.cluster_ips.iter().chain(&service.external_ips));
+        addresses.extend(service.cluster_ips.iter().chain(&service.external_ips).chain(&service.load_balancer_ips));
         for port in &service.ports {
             around(port.port.into());
             port.node_port.into_iter().for_each(|port| around(port.into()));

@@ -155,9 +155,14 @@ fn reachability_is_what_the_oracle_says_of_each_pair_and_range() {
         let taken = |address: &IpAddr| {
             engine.world().pod_at(*address).is_some()
                 || engine.world().node_at(*address).is_some()
-                || cluster.services.iter().any(|service| service.cluster_ips.contains(address))
+                || cluster.services.iter().any(|service| {
+                    let virtuals = [&service.cluster_ips, &service.external_ips, &service.load_balancer_ips];
+                    virtuals.iter().any(|addresses| addresses.contains(address))
+                })
         };
         let (to, from) = (reach.to_external(subject), reach.from_external(subject));
+        // An IPv4 address written in IPv6 is an IPv4 address.
+        let addresses: BTreeSet<IpAddr> = addresses.iter().map(IpAddr::to_canonical).collect();
         for address in addresses.iter().filter(|address| !taken(address)) {
             let own = Party::workload(subject);
             let find = |ranges: &[(chainkit_policy::AddressRange, std::rc::Rc<chainkit_policy::Traffic>)]| {
