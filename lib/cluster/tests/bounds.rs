@@ -23,7 +23,7 @@ const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\n";
 
 #[test]
 fn a_collection_in_brackets_longer_than_any_object_is_refused_and_the_next_document_read() {
-    for unit in ["x, ", "'', ", "{a: b}, ", "? a, ", "&a b, "] {
+    for unit in ["x, ", "'', ", "{a: b}, ", "? a, "] {
         let long = unit.repeat(3 << 20);
         let cluster = read(&format!("kind: Pod\nmetadata: {{name: long}}\na: [{long}]\n---\n{POD}"));
         assert_eq!(names(&cluster), ["web"], "{unit}");
