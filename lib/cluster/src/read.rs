@@ -1,5 +1,6 @@
 //! Reading a [`Cluster`] from files, folders and streams.
 
+mod bounded;
 mod convert;
 mod files;
 mod finish;
@@ -29,6 +30,10 @@ pub use files::{InputError, MAX_FOLDER_DEPTH};
 
 /// How many problems are kept; the rest is counted ([`Cluster::more_problems`]), since the input decides how many there are.
 pub const MAX_PROBLEMS: usize = 1000;
+
+/// How long names of objects may be: DNS subdomains and labels (RFC 1123, section 2.1), as API servers check them.
+const MAX_NAME: usize = 253;
+const MAX_NAMESPACE: usize = 63;
 
 /// Reads objects into a [`Cluster`].
 ///
@@ -117,6 +122,12 @@ impl Reader {
         if name.is_empty() {
             let reason = "missing".to_owned();
             return self.tell(&place, Fault { line: found.line, field: "metadata.name".to_owned(), reason });
+        }
+        for (field, text, longest) in [("name", &name, MAX_NAME), ("namespace", &namespace, MAX_NAMESPACE)] {
+            if text.len() > longest {
+                let reason = format!("{} characters: a server takes {longest}", text.len());
+                return self.tell(&place, Fault { line: found.line, field: format!("metadata.{field}"), reason });
+            }
         }
         self.keep(found.body, place, Key { kind, namespace, name });
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::tree::{Field, MAX_DEPTH, Tree, Value};
+use super::tree::{Field, MAX_DEPTH, MAX_VALUES, Tree, Value};
 use super::yaml::Fault;
 
 /// A text with the lines of its bytes.
@@ -59,6 +59,20 @@ impl<'a> Text<'a> {
         self.first_line.saturating_add(self.ends.partition_point(|end| *end < at))
     }
 
+    /// Refuses a value that is made of more values than an object may have.
+    ///
+    /// # Errors
+    /// When it is.
+    pub(super) fn check_size(&self, value: &RawValue) -> Result<(), Fault> {
+        let text = value.get();
+        // What has fewer bytes has fewer values.
+        if text.len() <= MAX_VALUES || values_in(text) <= MAX_VALUES {
+            return Ok(());
+        }
+        let reason = format!("an object of more than {MAX_VALUES} values");
+        Err(Fault { line: self.line(value), field: String::new(), reason })
+    }
+
     /// The whole value with the line of each part.
     ///
     /// # Errors
@@ -102,6 +116,21 @@ impl<'a> Text<'a> {
         };
         Ok(Tree { line, value })
     }
+}
+
+/// How many values a JSON text is made of, each with its name one: all that a comma or a bracket comes before.
+fn values_in(text: &str) -> usize {
+    let (mut values, mut in_text, mut escaped) = (0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' if !in_text => values += 1,
+            _ => {}
+        }
+    }
+    values
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {

@@ -1,7 +1,7 @@
 //! From the text of a file to the objects in it: documents, lists, YAML or JSON.
 
 use super::json::{Fields, Text};
-use super::tree::{Tree, Value};
+use super::tree::{MAX_VALUES, Tree, Value};
 use super::yaml::{self, Fault, Part};
 use serde_json::value::RawValue;
 
@@ -19,7 +19,7 @@ pub(super) struct Found<'a> {
 }
 
 /// What a typed list (`PodList`) says of its items.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ListKind {
     pub(super) api_version: Option<String>,
     pub(super) kind: String,
@@ -97,8 +97,10 @@ fn says_nothing(line: &str) -> bool {
 }
 
 fn read_yaml(chunk: &Chunk<'_>, document: usize, sink: &mut dyn Sink) {
-    // Items whose kind the list has still to tell.
+    // Items whose kind the list has still to tell, and how many values they hold.
     let mut waiting: Vec<(usize, Tree)> = Vec::new();
+    let mut held = 0;
+    let told = kind_of_lines(chunk.text);
     let outcome = yaml::read(chunk.text, chunk.first_line, &mut |part| match part {
         Part::Object(tree) => match tree.value {
             Value::Sequence(items) => {
@@ -114,13 +116,27 @@ fn read_yaml(chunk: &Chunk<'_>, document: usize, sink: &mut dyn Sink) {
             }
             _ => sink.object(Found { document, line: tree.line, list: None, index: None, body: Body::Tree(tree) }),
         },
-        Part::Item { index, tree } if tree.field("kind").is_none() => waiting.push((index, tree)),
+        Part::Item { index, tree } if tree.field("kind").is_none() && told.is_none() => {
+            let line = tree.line;
+            held += tree.values();
+            if held <= MAX_VALUES {
+                waiting.push((index, tree));
+            } else {
+                let reason = "the list tells what its items are only behind too many of them: write its kind first";
+                sink.fault(document, Fault { line, field: format!("items[{index}].kind"), reason: reason.to_owned() });
+            }
+        }
         Part::Item { index, tree } => {
-            sink.object(Found { document, line: tree.line, list: None, index: Some(index), body: Body::Tree(tree) });
+            let list = told.clone();
+            sink.object(Found { document, line: tree.line, list, index: Some(index), body: Body::Tree(tree) });
         }
         Part::List(list) => {
             let text = |name| list.field(name).and_then(Tree::text);
             let kind = list_kind(text("apiVersion"), text("kind"));
+            if told.is_some() && told != kind {
+                let reason = "its lines say another kind than it has: what it holds may be taken for what it is not";
+                sink.fault(document, Fault { line: list.line, field: "kind".to_owned(), reason: reason.to_owned() });
+            }
             for (index, tree) in waiting.drain(..) {
                 sink.object(Found {
                     document,
@@ -139,6 +155,20 @@ fn read_yaml(chunk: &Chunk<'_>, document: usize, sink: &mut dyn Sink) {
             sink.object(Found { document, line: tree.line, list: None, index: Some(index), body: Body::Tree(tree) });
         }
     }
+}
+
+/// What a document that is written in lines says of the items of the list it is, where that can be told before they are read:
+/// in block style whatever begins a line is a field of the whole.
+fn kind_of_lines(text: &str) -> Option<ListKind> {
+    let begins = text.lines().find(|line| !says_nothing(line))?;
+    if !begins.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return None;
+    }
+    let field = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))?.trim();
+        value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '/')).then_some(value)
+    };
+    list_kind(field("apiVersion"), Some(field("kind")?))
 }
 
 /// Whether the text was JSON, as far as anyone can tell; nothing was handed on if not.
@@ -181,12 +211,19 @@ fn read_json_value(value: &RawValue, text: &Text<'_>, document: usize, sink: &mu
     let kind = list_kind(text_of("apiVersion").as_deref(), text_of("kind").as_deref());
     match field("items").map(|items| serde_json::from_str::<Option<Vec<&RawValue>>>(items.get())) {
         Some(Ok(items)) => read_items(&items.unwrap_or_default(), kind.as_ref(), text, document, sink),
-        _ => sink.object(Found { document, line, list: None, index: None, body: Body::Json(value, text) }),
+        _ => match text.check_size(value) {
+            Ok(()) => sink.object(Found { document, line, list: None, index: None, body: Body::Json(value, text) }),
+            Err(fault) => sink.fault(document, fault),
+        },
     }
 }
 
 fn read_items(items: &[&RawValue], list: Option<&ListKind>, text: &Text<'_>, document: usize, sink: &mut dyn Sink) {
     for (index, item) in items.iter().enumerate() {
+        if let Err(fault) = text.check_size(item) {
+            sink.fault(document, Fault { field: format!("items[{index}]"), ..fault });
+            continue;
+        }
         let found = Found {
             document,
             line: text.line(item),

@@ -6,6 +6,8 @@ use crate::model::Lines;
 
 /// How deep values may be nested. The deepest field of any Kubernetes type lies at some 20.
 pub(super) const MAX_DEPTH: usize = 100;
+/// How many values an object may have. A server stores no object above 1.5 MiB.
+pub(super) const MAX_VALUES: usize = 2_000_000;
 
 /// A value and its line, from 1.
 #[derive(Clone, Debug)]
@@ -46,6 +48,17 @@ impl Tree {
         match &self.value {
             Value::Text(text) => Some(text),
             _ => None,
+        }
+    }
+
+    /// How many values it holds, itself and the names of fields among them.
+    pub(super) fn values(&self) -> usize {
+        match &self.value {
+            Value::Sequence(items) => items.iter().map(Self::values).fold(1, usize::saturating_add),
+            Value::Mapping(fields) => {
+                fields.iter().map(|field| field.value.values() + 1).fold(1, usize::saturating_add)
+            }
+            _ => 1,
         }
     }
 

@@ -1,15 +1,15 @@
 //! YAML as `kubectl` reads it: the items of a list are handed on one by one, so that memory goes with the longest object and
 //! not with the document; aliases, nesting and size are bounded.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
-use saphyr_parser::{Event, Parser, ScalarStyle, StrInput, Tag};
+use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::Number;
 
-use super::tree::{Field, MAX_DEPTH, Tree, Value};
+use super::bounded::{Bounded, MAX_STEPS};
+use super::tree::{Field, MAX_DEPTH, MAX_VALUES, Tree, Value};
 
-/// How many values an object may have. A server stores no object above 1.5 MiB.
-const MAX_VALUES: usize = 2_000_000;
 /// How many values, and how many bytes of text, all aliases of a document may stand for.
 const MAX_ALIASED_VALUES: usize = 100_000;
 const MAX_ALIASED_BYTES: usize = 10 << 20;
@@ -46,29 +46,41 @@ pub(super) struct Fault {
 /// When the rest of the document cannot be read; parts handed on before are sound.
 pub(super) fn read(text: &str, first_line: usize, part: &mut dyn FnMut(Part)) -> Result<(), Fault> {
     let offset = first_line.saturating_sub(1);
-    let mut parser = Parser::new_from_str(text);
+    let steps = Cell::new(0);
+    let mut parser = Parser::new(Bounded::new(text, &steps));
     let mut builder = Builder { offset, ..Builder::default() };
     // What ends too soon is at fault in its last line, not in one that is not there.
     let within = |fault: Fault| {
         let last = text.lines().count().max(1).saturating_add(offset);
         Fault { line: fault.line.min(last), ..fault }
     };
-    while let Some(event) = next(&mut parser, offset).map_err(within)? {
+    while let Some(event) = next(&mut parser, offset, &steps).map_err(within)? {
         builder.event(event.0, event.1, part)?;
     }
     Ok(())
 }
 
 /// The next event and its line.
-fn next<'a>(parser: &mut Parser<'a, StrInput<'a>>, offset: usize) -> Result<Option<(Event<'a>, usize)>, Fault> {
-    match parser.next_event() {
+fn next<'a>(
+    parser: &mut Parser<'a, Bounded<'a>>,
+    offset: usize,
+    steps: &Cell<usize>,
+) -> Result<Option<(Event<'a>, usize)>, Fault> {
+    steps.set(0);
+    let event = parser.next_event();
+    let fault = |line: usize, reason| Err(Fault { line: line.saturating_add(offset), field: String::new(), reason });
+    match event {
         None => Ok(None),
+        Some(outcome) if steps.get() > MAX_STEPS => {
+            let line = outcome.map_or_else(|error| error.marker().line(), |(_, span)| span.start.line());
+            let reason = format!(
+                "a text, or a collection in brackets, of more than {} MiB: write it as JSON or in lines of its own",
+                MAX_STEPS >> 20
+            );
+            fault(line, reason)
+        }
         Some(Ok((event, span))) => Ok(Some((event, span.start.line().saturating_add(offset)))),
-        Some(Err(error)) => Err(Fault {
-            line: error.marker().line().saturating_add(offset),
-            field: String::new(),
-            reason: format!("no YAML: {}", error.info()),
-        }),
+        Some(Err(error)) => fault(error.marker().line(), format!("no YAML: {}", error.info())),
     }
 }
 

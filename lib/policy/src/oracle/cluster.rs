@@ -6,41 +6,39 @@ use chainkit_cluster::model::{
 use chainkit_cluster::selector;
 
 use super::network::contains;
-use super::{Question, Said};
-use crate::flow::{Direction, Transport, Verdict};
+use super::ports::Ports;
+use super::{Clause, Question, Said};
+use crate::flow::{Direction, Verdict};
 
-impl Question<'_, '_> {
-    pub(super) fn cluster_tier(&self, tier: Tier) -> Said {
-        let Some(pod) = self.subject.pod else {
-            return Said::Nothing;
-        };
+impl<'a> Question<'_, 'a> {
+    pub(super) fn cluster_tier(&self, tier: Tier, pod: &Workload) -> Vec<Clause<'a>> {
         let all = self.cluster.cluster_policies.iter().map(|located| &located.value);
-        let mut policies: Vec<&ClusterPolicy> =
+        let mut policies: Vec<&'a ClusterPolicy> =
             all.filter(|policy| policy.tier == tier && self.is_subject(policy, pod)).collect();
         policies.sort_by_key(|policy| {
             (policy.kind == ClusterPolicyKind::BaselineAdmin, policy.priority, policy.kind.name(), &policy.name)
         });
+        let mut clauses = Vec::new();
         for policy in policies {
             let rules = match self.direction {
                 Direction::Ingress => &policy.ingress,
                 Direction::Egress => &policy.egress,
             };
             for rule in rules {
-                let said = if self.is_understood(rule) {
-                    self.matches(rule).then_some(rule.action)
-                } else {
+                if self.is_understood(rule) {
+                    let said = match rule.action {
+                        Action::Accept => Said::Decided(Verdict::Allowed),
+                        Action::Deny => Said::Decided(Verdict::Denied),
+                        Action::Pass => Said::Nothing,
+                    };
+                    clauses.extend(self.matches(rule).map(|ports| Clause { ports, said }));
+                } else if rule.action != Action::Accept {
                     // It fails closed.
-                    (rule.action != Action::Accept).then_some(Action::Deny)
-                };
-                match said {
-                    Some(Action::Accept) => return Said::Decided(Verdict::Allowed),
-                    Some(Action::Deny) => return Said::Decided(Verdict::Denied),
-                    Some(Action::Pass) => return Said::Nothing,
-                    None => {}
+                    clauses.push(Clause { ports: Ports::All, said: Said::Decided(Verdict::Denied) });
                 }
             }
         }
-        Said::Nothing
+        clauses
     }
 
     fn is_subject(&self, policy: &ClusterPolicy, pod: &Workload) -> bool {
@@ -72,20 +70,11 @@ impl Question<'_, '_> {
         peers && ports && !rule.peers.is_empty()
     }
 
-    fn matches(&self, rule: &ClusterRule) -> bool {
-        rule.peers.iter().any(|peer| {
+    /// The ports of a rule, once for each of its peers that is the one asked for.
+    fn matches(&self, rule: &'a ClusterRule) -> impl Iterator<Item = Ports<'a>> {
+        rule.peers.iter().filter(|peer| self.is_cluster_peer(peer)).map(|peer| {
             let as_pod = peer.namespaces.is_some() || peer.pods.is_some();
-            self.is_cluster_peer(peer)
-                && rule.ports.as_ref().is_none_or(|ports| {
-                    ports.iter().any(|port| match port {
-                        ClusterPort::Range { protocol, first, last } => {
-                            self.flow.transport == Transport::from(*protocol)
-                                && (first..=last).contains(&&self.flow.port)
-                        }
-                        ClusterPort::Named(name) => self.named(name, as_pod),
-                        ClusterPort::Unknown => false,
-                    })
-                })
+            rule.ports.as_ref().map_or(Ports::All, |ports| Ports::Cluster(ports, self.named(as_pod)))
         })
     }
 

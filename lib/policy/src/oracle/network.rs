@@ -4,65 +4,75 @@ use std::net::IpAddr;
 
 use chainkit_cluster::model::{Labels, NAMESPACE_NAME_LABEL, Workload};
 use chainkit_cluster::selector;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Question, Said};
-use crate::flow::{Direction, Transport, Verdict};
+use super::ports::Ports;
+use super::{Clause, Question, Said};
+use crate::flow::{Direction, Verdict};
 
 /// Whether a CIDR contains an address; `None` where it is no CIDR.
 pub(super) fn contains(cidr: &str, address: IpAddr) -> Option<bool> {
-    let net: IpNet = cidr.parse().ok()?;
+    let net = match cidr.parse::<IpNet>().ok()? {
+        // An IPv4 prefix written in IPv6 (RFC 4291, section 2.5.5.2).
+        IpNet::V6(v6) if v6.prefix_len() >= 96 && v6.network().to_ipv4_mapped().is_some() => {
+            Ipv4Net::new(v6.network().to_ipv4_mapped()?, v6.prefix_len() - 96).ok()?.into()
+        }
+        net => net,
+    };
     Some(net.contains(&address.to_canonical()))
 }
 
-impl Question<'_, '_> {
-    pub(super) fn network_policies(&self) -> Said {
-        let Some(pod) = self.subject.pod else {
-            return Said::Nothing;
-        };
+impl<'a> Question<'_, 'a> {
+    pub(super) fn network_policies(&self, pod: &Workload) -> Vec<Clause<'a>> {
+        let mut clauses = Vec::new();
         let mut isolated = false;
         for policy in &self.cluster.network_policies {
             let Some(spec) = applies(&policy.value, pod, self.direction) else {
                 continue;
             };
             isolated = true;
-            if self.any_rule(spec, &pod.namespace) {
-                return Said::Decided(Verdict::Allowed);
+            match self.direction {
+                Direction::Ingress => {
+                    for rule in spec.ingress.iter().flatten() {
+                        self.rule(&pod.namespace, rule.from.as_deref(), rule.ports.as_deref(), &mut clauses);
+                    }
+                }
+                Direction::Egress => {
+                    for rule in spec.egress.iter().flatten() {
+                        self.rule(&pod.namespace, rule.to.as_deref(), rule.ports.as_deref(), &mut clauses);
+                    }
+                }
             }
         }
-        if !isolated {
-            return Said::Nothing;
+        if isolated {
+            let to_own_node = self.direction == Direction::Egress && self.peer.is_node_of(pod);
+            let verdict = if to_own_node { Verdict::Allowed } else { Verdict::Denied };
+            clauses.push(Clause { ports: Ports::All, said: Said::Decided(verdict) });
         }
-        let to_own_node = self.direction == Direction::Egress && self.peer.is_node_of(pod);
-        Said::Decided(if to_own_node { Verdict::Allowed } else { Verdict::Denied })
+        clauses
     }
 
-    fn any_rule(&self, spec: &NetworkPolicySpec, namespace: &str) -> bool {
-        match self.direction {
-            Direction::Ingress => spec.ingress.iter().flatten().any(|rule| {
-                self.rule(
-                    namespace,
-                    rule.from.as_deref().unwrap_or_default(),
-                    rule.ports.as_deref().unwrap_or_default(),
-                )
-            }),
-            Direction::Egress => spec.egress.iter().flatten().any(|rule| {
-                self.rule(namespace, rule.to.as_deref().unwrap_or_default(), rule.ports.as_deref().unwrap_or_default())
-            }),
-        }
-    }
-
-    fn rule(&self, namespace: &str, peers: &[NetworkPolicyPeer], ports: &[NetworkPolicyPort]) -> bool {
+    /// What a rule allows, once for each of its peers that is the one asked for; no peers are any.
+    fn rule(
+        &self,
+        namespace: &str,
+        peers: Option<&[NetworkPolicyPeer]>,
+        ports: Option<&'a [NetworkPolicyPort]>,
+        clauses: &mut Vec<Clause<'a>>,
+    ) {
+        let peers = peers.unwrap_or_default();
+        let mut allow = |as_pod| {
+            let ports = Ports::Network(ports.unwrap_or_default(), self.named(as_pod));
+            clauses.push(Clause { ports, said: Said::Decided(Verdict::Allowed) });
+        };
         if peers.is_empty() {
-            return self.ports(ports, true);
+            allow(true);
         }
-        peers.iter().any(|peer| {
-            let as_pod = peer.ip_block.is_none();
-            self.is_peer(namespace, peer) && self.ports(ports, as_pod)
-        })
+        for peer in peers.iter().filter(|peer| self.is_peer(namespace, peer)) {
+            allow(peer.ip_block.is_none());
+        }
     }
 
     fn is_peer(&self, namespace: &str, peer: &NetworkPolicyPeer) -> bool {
@@ -102,47 +112,13 @@ impl Question<'_, '_> {
         selector::matches(selector, &labels)
     }
 
-    /// Whether one of the ports is that of the flow. `as_pod`: the peer was matched as a pod, so that its ports have names.
-    fn ports(&self, ports: &[NetworkPolicyPort], as_pod: bool) -> bool {
-        ports.is_empty() || ports.iter().any(|port| self.port(port, as_pod))
-    }
-
-    fn port(&self, port: &NetworkPolicyPort, as_pod: bool) -> bool {
-        let transport = match port.protocol.as_deref() {
-            None | Some("TCP") => Transport::Tcp,
-            Some("UDP") => Transport::Udp,
-            Some("SCTP") => Transport::Sctp,
-            Some(_) => return false,
-        };
-        if self.flow.transport != transport {
-            return false;
-        }
-        let asked = i64::from(self.flow.port);
-        match (&port.port, port.end_port) {
-            (None, end) => end.is_none(),
-            (Some(IntOrString::Int(number)), None) => (1..=65535).contains(number) && asked == i64::from(*number),
-            (Some(IntOrString::Int(first)), Some(last)) => {
-                let valid = (1..=65535).contains(first) && last <= 65535 && *first <= last;
-                valid && (i64::from(*first)..=i64::from(last)).contains(&asked)
-            }
-            (Some(IntOrString::String(name)), end) => end.is_none() && self.named(name, as_pod),
-        }
-    }
-
-    /// Whether the destination pod calls the port of the flow by this name.
-    pub(super) fn named(&self, name: &str, as_pod: bool) -> bool {
-        let destination = match self.direction {
+    /// The destination pod, whose ports have names. `as_pod`: the peer was matched as a pod and not by its address.
+    pub(super) fn named(&self, as_pod: bool) -> Option<&'a Workload> {
+        match self.direction {
             Direction::Ingress => self.subject.pod,
             Direction::Egress if as_pod => self.peer.selectable(),
             Direction::Egress => None,
-        };
-        destination.is_some_and(|pod| {
-            pod.ports.iter().any(|port| {
-                port.name == name
-                    && port.number == self.flow.port
-                    && Transport::from(port.protocol) == self.flow.transport
-            })
-        })
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use chainkit_cluster::model::{Cluster, Node, Service, ServicePort, TargetPort, Workload};
 
-use crate::flow::{Flow, Party, Transport};
+use crate::flow::{Party, Transport};
 
 /// One end of a flow.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,9 @@ impl<'a> Who<'a> {
             Party::Address(address) => {
                 let node = node_with(cluster, address);
                 let own = |pod: &&Workload| !pod.host_network && has(&pod.addresses, address);
-                let pod = if node.is_some() { None } else { cluster.workloads.iter().find(own) };
+                // Of several the youngest, and of those of one age the first.
+                let claiming = cluster.workloads.iter().filter(own).rev();
+                let pod = claiming.max_by_key(|pod| pod.created).filter(|_| node.is_none());
                 Self { pod, address: Some(address), node, own_node: false }
             }
             Party::Workload { index, address } => {
@@ -67,34 +69,48 @@ impl<'a> Who<'a> {
     }
 }
 
-/// Where a flow to a service may end; `None` if its destination is none.
-pub(super) fn backends(cluster: &Cluster, flow: &Flow) -> Option<Vec<(Party, u16)>> {
-    match flow.destination {
+/// A port at which a destination is a service.
+pub(super) struct VirtualPort {
+    pub(super) transport: Transport,
+    pub(super) number: u16,
+    /// Where what comes to it may end.
+    pub(super) backends: Vec<(Party, u16)>,
+}
+
+/// The ports at which a destination is a service; of two with one number the first counts.
+pub(super) fn virtual_ports(cluster: &Cluster, destination: Party) -> Vec<VirtualPort> {
+    let mut found = Vec::new();
+    let mut add = |service, port: &ServicePort, number, ipv4| {
+        let backends = of_port(cluster, service, port, ipv4);
+        found.push(VirtualPort { transport: Transport::from(port.protocol), number, backends });
+    };
+    match destination {
         Party::Service(index) => {
-            let service = cluster.services.get(index);
-            let port = service.and_then(|service| {
-                service
-                    .ports
-                    .iter()
-                    .find(|port| port.port == flow.port && Transport::from(port.protocol) == flow.transport)
-            });
-            Some(service.zip(port).map_or_else(Vec::new, |(service, port)| of_port(cluster, service, port, None)))
+            if let Some(service) = cluster.services.get(index) {
+                service.ports.iter().for_each(|port| add(service, port, port.port, None));
+            }
         }
         Party::Address(address) => {
+            let ipv4 = Some(address.to_canonical().is_ipv4());
             let is_node = node_with(cluster, address).is_some();
+            // kube-proxy looks at nodes' ports last.
             for service in &cluster.services {
                 let virtuals = [&service.cluster_ips, &service.external_ips, &service.load_balancer_ips];
-                let is_own = virtuals.iter().any(|addresses| has(addresses, address));
-                for port in service.ports.iter().filter(|port| Transport::from(port.protocol) == flow.transport) {
-                    if (is_own && port.port == flow.port) || (is_node && port.node_port == Some(flow.port)) {
-                        return Some(of_port(cluster, service, port, Some(address.to_canonical().is_ipv4())));
+                if virtuals.iter().any(|addresses| has(addresses, address)) {
+                    service.ports.iter().for_each(|port| add(service, port, port.port, ipv4));
+                }
+            }
+            for service in cluster.services.iter().filter(|_| is_node) {
+                for port in &service.ports {
+                    if let Some(number) = port.node_port {
+                        add(service, port, number, ipv4);
                     }
                 }
             }
-            None
         }
-        _ => None,
+        Party::Workload { .. } | Party::OwnNode => {}
     }
+    found
 }
 
 fn of_port(cluster: &Cluster, service: &Service, port: &ServicePort, ipv4: Option<bool>) -> Vec<(Party, u16)> {

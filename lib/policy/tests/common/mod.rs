@@ -121,6 +121,17 @@ pub fn agreed(cluster: &Cluster, options: &Options, flow: &Flow) -> Verdict {
 /// The verdict that engine and oracle agree on, and the tables where they can be asked; else how they differ.
 pub fn check(cluster: &Cluster, engine: &Engine<'_>, tables: &Tables, flow: &Flow) -> Result<Verdict, String> {
     let expected = oracle::judge(cluster, engine.options(), flow);
+    compare(cluster, engine, tables, flow, expected).map(|()| expected.verdict)
+}
+
+/// Whether engine, and the tables where they can be asked, say what the oracle said; else how they differ.
+pub fn compare(
+    cluster: &Cluster,
+    engine: &Engine<'_>,
+    tables: &Tables,
+    flow: &Flow,
+    expected: oracle::Answer,
+) -> Result<(), String> {
     let judged = engine.judge(flow);
     let got =
         oracle::Answer { verdict: judged.verdict, egress: judged.egress.verdict, ingress: judged.ingress.verdict };
@@ -161,7 +172,7 @@ pub fn check(cluster: &Cluster, engine: &Engine<'_>, tables: &Tables, flow: &Flo
             return Err(format!("{flow:?} {direction:?}: tables {found:?}, oracle {verdict:?}"));
         }
     }
-    Ok(expected.verdict)
+    Ok(())
 }
 
 /// A flow of TCP.

@@ -182,7 +182,7 @@ struct Shares {
 fn compare(pair: &Pair, told: &Told) -> Result<[bool; 6], TestCaseError> {
     let mut differs = [false; 6];
     let (addresses, ports): (Vec<_>, Vec<_>) = pair.clusters.iter().map(boundaries::boundaries).unzip();
-    let addresses: BTreeSet<IpAddr> = addresses.into_iter().flatten().collect();
+    let addresses: BTreeSet<IpAddr> = addresses.into_iter().flatten().map(|address| address.to_canonical()).collect();
     let ports: BTreeSet<u16> = ports.into_iter().flatten().collect();
     let specials = pair.specials();
     let known: BTreeSet<IpAddr> =

@@ -314,6 +314,39 @@ fn a_pod_like_others_is_one_entry() {
 }
 
 #[test]
+fn of_pods_that_claim_one_address_the_youngest_has_it_for_as_long_as_it_is_there() {
+    let mut cluster = Cluster::default();
+    cluster.workloads.push(common::pod("a/db", &[("app", "db")], "10.0.0.9"));
+    let mut old = common::pod("a/old", &[("app", "web")], "10.0.0.1");
+    let mut young = common::pod("a/young", &[("app", "api")], "10.0.0.1");
+    (old.created, young.created) = (100, 200);
+    let from_web = serde_json::json!([{"from": [{"podSelector": {"matchLabels": {"app": "web"}}}]}]);
+    let spec = serde_json::json!({"podSelector": {"matchLabels": {"app": "db"}}, "ingress": from_web});
+    common::add_policy(&mut cluster, "a/p", &spec);
+    let mut live = Live::new(cluster, &Options::default());
+    let set = |live: &mut Live, pod: &chainkit_cluster::model::Workload| {
+        live.apply(vec![Change::Set(Box::new(Object::Workload(pod.clone())))])
+    };
+    let asked = |live: &Live| {
+        let cluster = &live.engine().world().cluster;
+        let flow = common::tcp(Party::Address(common::ip("10.0.0.1")), common::party(cluster, "a/db"), 80);
+        common::check(cluster, live.engine(), live.tables(), &flow).unwrap()
+    };
+    use chainkit_policy::Verdict::{Allowed, Denied};
+    for first_is_old in [true, false] {
+        let (first, second) = if first_is_old { (&old, &young) } else { (&young, &old) };
+        set(&mut live, first);
+        assert_eq!(asked(&live), if first_is_old { Allowed } else { Denied });
+        set(&mut live, second);
+        assert_eq!(asked(&live), Denied, "the younger one has it");
+        live.apply(vec![Change::Remove(Object::Workload(young.clone()).name())]);
+        assert_eq!(asked(&live), Allowed);
+        live.apply(vec![Change::Remove(Object::Workload(old.clone()).name())]);
+        assert_eq!(asked(&live), Denied);
+    }
+}
+
+#[test]
 fn a_policy_that_changes_concerns_its_own_subjects_alone() {
     let cluster = common::large::busy(50);
     let policy = cluster.network_policies[0].clone();

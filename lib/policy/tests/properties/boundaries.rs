@@ -1,9 +1,12 @@
-//! The addresses and ports at which a cluster's answers can change.
+//! The addresses and ports at which a cluster's policies may change their answer, and the flows between them.
+
+#![allow(dead_code, reason = "each test takes what it needs of these")]
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use chainkit_cluster::model::{Cluster, ClusterPort};
+use chainkit_policy::Party;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::common;
@@ -67,11 +70,29 @@ pub(crate) fn boundaries(cluster: &Cluster) -> (BTreeSet<IpAddr>, BTreeSet<u16>)
     }
     cluster.nodes.iter().for_each(|node| addresses.extend(&node.addresses));
     for service in &cluster.services {
-        addresses.extend(service.cluster_ips.iter().chain(&service.external_ips));
+        addresses.extend(service.cluster_ips.iter().chain(&service.external_ips).chain(&service.load_balancer_ips));
         for port in &service.ports {
             around(port.port.into());
             port.node_port.into_iter().for_each(|port| around(port.into()));
         }
     }
     (addresses, ports)
+}
+
+/// Everybody that a workload can meet: each address, each workload as such and under its addresses, the own node, services.
+pub(crate) fn peers(cluster: &Cluster, addresses: &BTreeSet<IpAddr>) -> Vec<Party> {
+    let mut peers: Vec<Party> = addresses.iter().copied().map(Party::Address).collect();
+    for (index, other) in cluster.workloads.iter().enumerate() {
+        peers.push(Party::workload(index));
+        peers.extend(other.addresses.iter().map(|address| Party::pod(index, *address)));
+    }
+    peers.push(Party::OwnNode);
+    peers.extend((0..cluster.services.len()).map(Party::Service));
+    peers
+}
+
+/// A workload under each of its addresses, and as such.
+pub(crate) fn ends(cluster: &Cluster, index: usize) -> Vec<Party> {
+    let addresses = cluster.workloads[index].addresses.iter();
+    addresses.map(|address| Party::pod(index, *address)).chain([Party::workload(index)]).collect()
 }

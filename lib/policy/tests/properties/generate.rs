@@ -2,7 +2,7 @@
 
 use chainkit_cluster::model::{
     Action, Cluster, ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterPort, ClusterRule, ClusterSubject,
-    PodSelector, Protocol, Service, TargetPort, Tier, Workload,
+    EndpointPort, PodSelector, Protocol, Service, ServicePort, TargetPort, Tier, Workload,
 };
 use chainkit_policy::{Options, Scope};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -21,7 +21,7 @@ pub(crate) struct Case {
 
 const NAMESPACES: [&str; 3] = ["a", "b", "c"];
 const APPS: [&str; 3] = ["web", "api", "db"];
-const CIDRS: [&str; 14] = [
+const CIDRS: [&str; 15] = [
     "0.0.0.0/0",
     "10.0.0.0/8",
     "10.0.0.0/24",
@@ -36,6 +36,7 @@ const CIDRS: [&str; 14] = [
     "fd00::/8",
     "fd00::4/126",
     "2001:db8::/32",
+    "::ffff:10.0.0.0/104",
 ];
 const PORTS: [u16; 5] = [53, 80, 443, 8080, 65535];
 
@@ -164,7 +165,7 @@ fn cluster_peer(egress: bool) -> impl Strategy<Value = ClusterPeer> {
     }
 }
 
-fn protocol() -> impl Strategy<Value = Protocol> {
+fn protocol() -> impl Strategy<Value = Protocol> + Clone {
     select(&[Protocol::Tcp, Protocol::Tcp, Protocol::Udp, Protocol::Sctp][..])
 }
 
@@ -263,42 +264,86 @@ fn add_workload(cluster: &mut Cluster, mut workload: Workload, form: u8) {
     cluster.workloads.push(workload);
 }
 
-fn service() -> impl Strategy<Value = (Service, bool)> {
+/// What a service has beside its cluster addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    Inside,
+    /// Not even those.
+    Headless,
+    External,
+    Balanced,
+    /// At a node's address, at what is the first service's port there.
+    OnNode,
+}
+
+fn service() -> impl Strategy<Value = (Service, Reach, bool)> {
     let target = prop_oneof![
         select(&PORTS[..]).prop_map(TargetPort::Number),
         select(&["http", "dns"][..]).prop_map(|name| TargetPort::Name(name.to_owned())),
     ];
-    let ends = (home(), select(&APPS[..]), select(&PORTS[..]), target, protocol());
-    (ends, any::<bool>(), any::<bool>()).prop_map(|((namespace, app, port, target, protocol), node_port, sliced)| {
-        let mut service = common::service(&format!("{namespace}/s"), &[("app", app)], "10.96.0.1", port, target);
-        service.ports[0].protocol = protocol;
-        service.ports[0].node_port = node_port.then_some(30_000);
-        (service, sliced)
+    let port = (select(&PORTS[..]), target, protocol(), any::<bool>());
+    let ports =
+        prop_oneof![3 => proptest::collection::vec(port.clone(), 1), 1 => proptest::collection::vec(port, 2..4)];
+    let reach =
+        select(&[Reach::Inside, Reach::Inside, Reach::Headless, Reach::External, Reach::Balanced, Reach::OnNode][..]);
+    (home(), select(&APPS[..]), ports, reach, any::<bool>()).prop_map(|(namespace, app, ports, reach, sliced)| {
+        let name = format!("{namespace}/s");
+        let mut service = common::service(&name, &[("app", app)], "10.96.0.1", 80, TargetPort::Number(80));
+        service.ports.clear();
+        for (number, (port, target, protocol, node_port)) in ports.into_iter().enumerate() {
+            // A port is one of its service's alone.
+            if service.ports.iter().all(|has| (has.port, has.protocol) != (port, protocol)) {
+                let node_port = node_port.then(|| 30_000 + 10 * u16::try_from(number).unwrap());
+                service.ports.push(ServicePort { name: format!("p{number}"), port, protocol, target, node_port });
+            }
+        }
+        (service, reach, sliced)
     })
 }
 
-fn add_service(cluster: &mut Cluster, mut service: Service, sliced: bool) {
+fn add_service(cluster: &mut Cluster, mut service: Service, reach: Reach, sliced: bool) {
     let at = cluster.services.len() + 1;
     service.name = format!("s{at}");
     service.cluster_ips = vec![common::ip(&format!("10.96.0.{at}")), common::ip(&format!("fd96::{at}"))];
+    match reach {
+        Reach::Inside => {}
+        Reach::Headless => service.cluster_ips.clear(),
+        Reach::External => service.external_ips = vec![common::ip(&format!("192.0.2.{}", 200 + at))],
+        Reach::OnNode => {
+            service.external_ips = vec![common::ip("10.9.0.1")];
+            service.ports[0].port = 30_001;
+        }
+        Reach::Balanced => service.load_balancer_ips = vec![common::ip(&format!("2001:db8::{at}"))],
+    }
     for port in &mut service.ports {
         port.node_port = port.node_port.map(|first| first + u16::try_from(at).unwrap());
     }
     if sliced {
         let name = format!("{}/{}", service.namespace, service.name);
-        let mut slice = common::slice(&name, &["10.0.0.1", "10.0.0.2", "198.51.100.9"], 8080);
-        slice.ports[0].protocol = service.ports[0].protocol;
+        let mut slice = common::slice(&name, &["10.0.0.1", "10.0.0.2", "198.51.100.9", "fd00::3"], 8080);
+        let ports = service.ports.iter().enumerate().map(|(number, port)| EndpointPort {
+            name: port.name.clone(),
+            // No number is the service's own.
+            number: (number != 1).then(|| 8080 + u16::try_from(number).unwrap()),
+            protocol: port.protocol,
+        });
+        slice.ports = ports.collect();
         slice.endpoints[1].ready = at.is_multiple_of(2);
+        // Some say which pod of theirs it is.
+        let first = &slice.endpoints[0].addresses[0];
+        let named =
+            cluster.workloads.iter().find(|pod| pod.namespace == service.namespace && pod.addresses.contains(first));
+        slice.endpoints[0].pod = named.map(|pod| (pod.namespace.clone(), pod.name.clone()));
         cluster.endpoint_slices.push(slice);
     }
     cluster.services.push(service);
 }
 
 pub(crate) fn case() -> impl Strategy<Value = Case> {
-    let workloads = proptest::collection::vec(workload(), 2..7);
+    let workloads = proptest::collection::vec(workload(), 2..8);
     let services = proptest::collection::vec(service(), 0..3);
-    let network_policies = proptest::collection::vec(network_policy(), 0..4);
-    let cluster_policies = proptest::collection::vec(cluster_policy(), 0..4);
+    let network_policies = proptest::collection::vec(network_policy(), 0..5);
+    let cluster_policies = proptest::collection::vec(cluster_policy(), 0..5);
     let scope = select(vec![Scope::All, Scope::Node("n1".to_owned())]);
     let matching = prop_oneof![4 => Just(true), 1 => Just(false)];
     (workloads, services, network_policies, cluster_policies, scope, matching, any::<Index>()).prop_map(
@@ -313,7 +358,7 @@ pub(crate) fn case() -> impl Strategy<Value = Case> {
                 ..Cluster::default()
             };
             workloads.into_iter().for_each(|(workload, form)| add_workload(&mut cluster, workload, form));
-            services.into_iter().for_each(|(service, sliced)| add_service(&mut cluster, service, sliced));
+            services.into_iter().for_each(|(service, reach, sliced)| add_service(&mut cluster, service, reach, sliced));
             for (at, (namespace, spec)) in network_policies.iter().enumerate() {
                 common::add_policy(&mut cluster, &format!("{namespace}/p{at}"), spec);
             }

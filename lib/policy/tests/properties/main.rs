@@ -1,8 +1,8 @@
 //! The tables mean what the objects say: compiler and oracle are held against each other on every boundary address and
 //! port of clusters made at random.
 //!
-//! `PROPTEST_CASES` sets how many clusters there are. The shares of what they reach are printed and asserted: a
-//! generator that no longer reaches a feature proves nothing about it.
+//! `PROPTEST_CASES` sets how many clusters there are, `PROPTEST_RNG_SEED` which. The shares of what they reach are printed
+//! and asserted: a generator that no longer reaches a feature proves nothing about it.
 
 #![allow(
     clippy::indexing_slicing,
@@ -12,100 +12,21 @@
     reason = "the lints spare test functions alone, and not what those share"
 )]
 
+mod batches;
 mod boundaries;
 #[path = "../common/mod.rs"]
 mod common;
 mod generate;
+mod shares;
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use boundaries::boundaries;
-use chainkit_cluster::model::{Action, Cluster, ClusterPort};
+use boundaries::{boundaries, ends, peers};
 use chainkit_policy::{Direction, Engine, Flow, Options, Party, Scope, Transport, Verdict, oracle};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use proptest::test_runner::{Config, TestCaseError, TestRng, TestRunner};
-
-/// Both directions between one workload and everybody, on every boundary.
-fn flows(cluster: &Cluster, subject: usize) -> Vec<Flow> {
-    let (addresses, ports) = boundaries(cluster);
-    let workload = &cluster.workloads[subject];
-    let mut own: Vec<Party> = workload.addresses.iter().map(|address| Party::pod(subject, *address)).collect();
-    own.push(Party::workload(subject));
-    let mut peers: Vec<Party> = addresses.into_iter().map(Party::Address).collect();
-    for (index, other) in cluster.workloads.iter().enumerate() {
-        peers.push(Party::workload(index));
-        peers.extend(other.addresses.iter().map(|address| Party::pod(index, *address)));
-    }
-    peers.push(Party::OwnNode);
-    peers.extend((0..cluster.services.len()).map(Party::Service));
-    let mut flows = Vec::new();
-    for transport in Transport::ALL {
-        for port in ports.iter().copied().filter(|port| *port <= transport.last_port()) {
-            for peer in &peers {
-                // One end of the subject is enough, and each in turn is met.
-                let own = own[(flows.len() / 2) % own.len()];
-                if *peer != Party::OwnNode {
-                    flows.push(Flow { source: own, destination: *peer, transport, port });
-                }
-                if !matches!(peer, Party::Service(_)) {
-                    flows.push(Flow { source: *peer, destination: own, transport, port });
-                }
-            }
-        }
-    }
-    flows
-}
-
-/// The cluster without something, so that it shows in which flows that something decides.
-fn without(cluster: &Cluster, what: &str) -> Cluster {
-    let mut cluster = cluster.clone();
-    for located in &mut cluster.cluster_policies {
-        let policy = &mut located.value;
-        for rules in [&mut policy.ingress, &mut policy.egress] {
-            match what {
-                "tiers" => rules.clear(),
-                "Pass" => rules.retain(|rule| rule.action != Action::Pass),
-                "named port" => rules.iter_mut().for_each(|rule| {
-                    rule.ports.iter_mut().for_each(|ports| ports.retain(|port| !matches!(port, ClusterPort::Named(_))));
-                }),
-                _ => {}
-            }
-        }
-    }
-    for spec in cluster.network_policies.iter_mut().filter_map(|located| located.value.spec.as_mut()) {
-        let ingress = spec.ingress.iter_mut().flatten().map(|rule| (&mut rule.from, &mut rule.ports));
-        let egress = spec.egress.iter_mut().flatten().map(|rule| (&mut rule.to, &mut rule.ports));
-        for (peers, ports) in ingress.chain(egress) {
-            for block in peers.iter_mut().flatten().filter_map(|peer| peer.ip_block.as_mut()) {
-                if what == "except" {
-                    block.except = None;
-                }
-            }
-            for port in ports.iter_mut().flatten() {
-                match what {
-                    "endPort" => port.end_port = None,
-                    "named port" if matches!(port.port, Some(IntOrString::String(_))) => {
-                        port.port = Some(IntOrString::Int(61_616));
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-    if what == "service" {
-        cluster.services.clear();
-    }
-    cluster
-}
-
-fn is_v6(party: Party) -> bool {
-    match party {
-        Party::Address(address) | Party::Workload { address: Some(address), .. } => address.is_ipv6(),
-        _ => false,
-    }
-}
+use generate::Case;
+use proptest::test_runner::TestCaseError;
+use shares::{REMOVABLE, Shares, V6, is_v6, without};
 
 /// Whether two ends can talk at all: both have addresses of one family, or one is taken without its address.
 fn same_family(a: Party, b: Party) -> bool {
@@ -117,84 +38,92 @@ fn same_family(a: Party, b: Party) -> bool {
     }
 }
 
-#[derive(Default)]
-struct Shares {
-    cases: usize,
-    /// Of how many the features that decide were looked for.
-    measured: usize,
-    reached: BTreeMap<&'static str, usize>,
-    flows: usize,
-    denied: usize,
+/// Holds engine and tables against the oracle on both directions between one workload and everybody, on every boundary.
+fn compare(case: &Case, measured: bool, shares: &mut Shares) -> Result<(), TestCaseError> {
+    let (cluster, options) = (&case.cluster, &case.options);
+    let engine = Engine::new(cluster, options);
+    let tables = engine.tables();
+    let plain = REMOVABLE.map(|feature| measured.then(|| without(cluster, feature)));
+    let mut decides = [false; REMOVABLE.len()];
+    let mut denies_v6 = false;
+    let (addresses, ports) = boundaries(cluster);
+    let own = ends(cluster, case.subject.index(cluster.workloads.len()));
+    for peer in peers(cluster, &addresses) {
+        let directions = [
+            // Nobody opens anything to the own node as such, and a service opens nothing.
+            (peer != Party::OwnNode).then_some(Direction::Egress),
+            (!matches!(peer, Party::Service(_))).then_some(Direction::Ingress),
+        ];
+        for direction in directions.into_iter().flatten() {
+            let pairs = own.iter().map(|own| match direction {
+                Direction::Egress => (*own, peer),
+                Direction::Ingress => (peer, *own),
+            });
+            let asked: Vec<_> =
+                pairs.map(|(from, to)| (from, to, oracle::between(cluster, options, from, to))).collect();
+            let mut verdicts = Vec::new();
+            let every =
+                Transport::ALL.into_iter().flat_map(|transport| ports.iter().map(move |port| (transport, *port)));
+            for (transport, port) in every.filter(|(transport, port)| *port <= transport.last_port()) {
+                // One end of the subject is enough, and each in turn is met.
+                let turn = verdicts.len() % asked.len();
+                let (source, destination, between) = &asked[turn];
+                let flow = Flow { source: *source, destination: *destination, transport, port };
+                let expected = between.judge(transport, port);
+                common::compare(cluster, &engine, &tables, &flow, expected).map_err(TestCaseError::fail)?;
+                shares.verdict(expected.verdict);
+                denies_v6 |= (is_v6(*source) || is_v6(*destination)) && expected.verdict == Verdict::Denied;
+                verdicts.push((turn, transport, port, expected.verdict));
+            }
+            if matches!(peer, Party::Service(_)) {
+                continue;
+            }
+            for (plain, decides) in plain.iter().zip(&mut decides).filter(|(_, decides)| !**decides) {
+                let Some(plain) = plain else { continue };
+                let of_plain: Vec<_> =
+                    asked.iter().map(|(from, to, _)| oracle::between(plain, options, *from, *to)).collect();
+                *decides = verdicts.iter().any(|(turn, transport, port, verdict)| {
+                    of_plain[*turn].judge(*transport, *port).verdict != *verdict
+                });
+            }
+        }
+    }
+    shares.cases += 1;
+    if measured {
+        shares.measured += 1;
+        REMOVABLE.into_iter().zip(decides).filter(|(_, decides)| *decides).for_each(|(name, _)| shares.reached(name));
+        if denies_v6 {
+            shares.reached(V6);
+        }
+    }
+    Ok(())
 }
 
 #[test]
 fn engine_tables_and_oracle_agree_on_every_boundary() {
     // Without a number of cases asked for, few, and the same each time; their shares are then no matter of luck.
-    let asked = std::env::var_os("PROPTEST_CASES").is_some();
-    let config = Config { failure_persistence: None, ..Config::default() };
-    let mut runner = if asked {
-        TestRunner::new(config)
-    } else {
-        let rng = TestRng::deterministic_rng(config.rng_algorithm);
-        TestRunner::new_with_rng(Config { cases: 128, ..config }, rng)
-    };
-    let shares = RefCell::new(Shares::default());
-    let result = runner.run(&generate::case(), |case| {
-        let (cluster, options, subject) = (case.cluster, case.options, case.subject);
-        let subject = subject.index(cluster.workloads.len());
-        let engine = Engine::new(&cluster, &options);
-        let tables = engine.tables();
-        let mut shares = shares.borrow_mut();
-        let flows = flows(&cluster, subject);
-        let mut verdicts = Vec::with_capacity(flows.len());
-        for flow in &flows {
-            let verdict = common::check(&cluster, &engine, &tables, flow).map_err(TestCaseError::fail)?;
-            verdicts.push(verdict);
-            shares.flows += 1;
-            shares.denied += usize::from(verdict == Verdict::Denied);
-        }
-        shares.cases += 1;
-        // What decides is asked of the objects once more for each feature; a thousand cases tell the shares well enough.
-        if shares.measured >= 1000 {
-            return Ok(());
-        }
-        shares.measured += 1;
-        for feature in ["tiers", "Pass", "except", "named port", "endPort", "service"] {
-            let plain = without(&cluster, feature);
-            let mut decides =
-                flows.iter().zip(&verdicts).filter(|(flow, _)| !matches!(flow.destination, Party::Service(_)));
-            if decides.any(|(flow, verdict)| oracle::judge(&plain, &options, flow).verdict != *verdict) {
-                *shares.reached.entry(feature).or_default() += 1;
-            }
-        }
-        let mut v6 = flows.iter().zip(&verdicts).filter(|(flow, _)| is_v6(flow.source) || is_v6(flow.destination));
-        if v6.any(|(_, verdict)| *verdict == Verdict::Denied) {
-            *shares.reached.entry("IPv6").or_default() += 1;
-        }
-        Ok(())
-    });
-    if let Err(error) = result {
-        panic!("{error}");
-    }
-    let shares = shares.into_inner();
-    let percent = |part: usize, whole: usize| part * 1000 / whole.max(1);
+    let (cases, seed) = batches::asked().map_or((128, 0), |cases| (cases, batches::seed()));
+    // What decides is asked of the objects once more for each feature: some thousand cases tell the shares well enough.
+    let step = (cases / 5000).max(1);
+    let mut shares = Shares::default();
+    batches::run(
+        cases,
+        seed,
+        |number, case, shares| compare(&case, number % step == 0, shares),
+        |more| shares.add(more),
+    );
     // A handful of cases at random says nothing about shares.
-    let enough = !asked || shares.cases >= 1000;
-    println!("{} cases, {} flows", shares.cases, shares.flows);
-    for feature in ["tiers", "Pass", "except", "named port", "endPort", "IPv6", "service"] {
-        let share = percent(shares.reached.get(feature).copied().unwrap_or(0), shares.measured);
-        println!("{feature}: decides in {}.{} % of cases", share / 10, share % 10);
-        assert!(!enough || share >= 50, "{feature} decides in less than 5 % of cases");
-    }
-    let denied = percent(shares.denied, shares.flows);
-    println!("denied: {}.{} % of verdicts", denied / 10, denied % 10);
-    assert!(!enough || (200..=800).contains(&denied), "a test of answers that are all alike");
+    shares.assert(batches::asked().is_none() || cases >= 1000);
+}
+
+/// How many cases there are of what is asked of a cluster as a whole.
+fn beside() -> usize {
+    batches::asked().map_or(64, |cases| (cases / 10).max(64))
 }
 
 #[test]
 fn reachability_is_what_the_oracle_says_of_each_pair_and_range() {
-    let config = Config { cases: 64, failure_persistence: None, ..Config::default() };
-    let result = TestRunner::new(config).run(&generate::case(), |case| {
+    let test = |_, case: Case, (): &mut ()| {
         let cluster = case.cluster;
         let options = Options { scope: Scope::All, ..case.options };
         let engine = Engine::new(&cluster, &options);
@@ -226,9 +155,14 @@ fn reachability_is_what_the_oracle_says_of_each_pair_and_range() {
         let taken = |address: &IpAddr| {
             engine.world().pod_at(*address).is_some()
                 || engine.world().node_at(*address).is_some()
-                || cluster.services.iter().any(|service| service.cluster_ips.contains(address))
+                || cluster.services.iter().any(|service| {
+                    let virtuals = [&service.cluster_ips, &service.external_ips, &service.load_balancer_ips];
+                    virtuals.iter().any(|addresses| addresses.contains(address))
+                })
         };
         let (to, from) = (reach.to_external(subject), reach.from_external(subject));
+        // An IPv4 address written in IPv6 is an IPv4 address.
+        let addresses: BTreeSet<IpAddr> = addresses.iter().map(IpAddr::to_canonical).collect();
         for address in addresses.iter().filter(|address| !taken(address)) {
             let own = Party::workload(subject);
             let find = |ranges: &[(chainkit_policy::AddressRange, std::rc::Rc<chainkit_policy::Traffic>)]| {
@@ -254,16 +188,13 @@ fn reachability_is_what_the_oracle_says_of_each_pair_and_range() {
             proptest::prop_assert!(cut || before.1 != after.1, "neighbours with equal answers are one range");
         }
         Ok(())
-    });
-    if let Err(error) = result {
-        panic!("{error}");
-    }
+    };
+    batches::run(beside(), batches::seed(), test, |()| ());
 }
 
 #[test]
 fn addresses_of_one_class_are_answered_alike_and_classes_differ_for_a_rule() {
-    let config = Config { cases: 64, failure_persistence: None, ..Config::default() };
-    let result = TestRunner::new(config).run(&generate::case(), |case| {
+    let test = |_, case: Case, (): &mut ()| {
         let engine = Engine::new(&case.cluster, &case.options);
         let mut seen = BTreeSet::new();
         for (_, class) in engine.classes().iter() {
@@ -283,8 +214,6 @@ fn addresses_of_one_class_are_answered_alike_and_classes_differ_for_a_rule() {
             proptest::prop_assert!(row.direction == Direction::Ingress || row.direction == Direction::Egress);
         }
         Ok(())
-    });
-    if let Err(error) = result {
-        panic!("{error}");
-    }
+    };
+    batches::run(beside(), batches::seed(), test, |()| ());
 }
