@@ -19,13 +19,15 @@ mod objects;
 mod pod;
 mod read;
 pub mod selector;
+mod state;
 mod store;
 mod warning;
 
 pub use endpoint::{ENDPOINTS_FOLDER, EndpointInterface, EndpointRecord, MAX_RECORD_BYTES, read_endpoints};
 pub use names::{Names, ServiceName};
-pub use objects::{MAX_INPUT_BYTES, Objects, ReadError};
+pub use objects::{Objects, ReadError};
 pub use pod::{Pod, Workload};
-pub use read::{InputError, MAX_FOLDER_DEPTH, MAX_PROBLEMS, Reader};
+pub use read::{InputError, MAX_DOCUMENT_BYTES, MAX_FOLDER_DEPTH, MAX_INPUT_BYTES, MAX_PROBLEMS, Reader, Said, Stream};
+pub use state::ClusterState;
 pub use store::EndpointStore;
 pub use warning::Warning;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
+pub(crate) use change::Named;
 pub use change::{Change, Object, ObjectName};
 pub(crate) use cluster_policy::RawSpec;
 pub use cluster_policy::{

@@ -16,10 +16,8 @@ use serde_json::value::RawValue;
 use crate::item::{Head, Item, without_place};
 use crate::names::ServiceName;
 use crate::pod::Pod;
+use crate::read::MAX_INPUT_BYTES;
 use crate::warning::{Warning, Warnings};
-
-/// The longest input that is read: 1 GiB, some 100,000 pods.
-pub const MAX_INPUT_BYTES: u64 = 1 << 30;
 
 /// Why an input could not be read to its end. What came before is kept.
 #[derive(Debug, thiserror::Error)]

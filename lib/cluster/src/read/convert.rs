@@ -9,8 +9,7 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::Key;
-use super::kinds::{Template, owner};
+use super::kinds::{Key, Template, owner};
 use super::text::Body;
 use super::yaml::Fault;
 use crate::model::{
@@ -21,9 +20,6 @@ use crate::model::{
 /// Fields that were left out, and why; the object counts without them.
 #[derive(Debug, Default)]
 pub(super) struct Faults(pub(super) Vec<(String, String)>);
-
-/// Kind and name of an owner.
-type OwnerName = (String, String);
 
 impl Faults {
     pub(super) fn push(&mut self, field: &str, reason: String) {
@@ -84,7 +80,7 @@ pub(super) fn node(node: core::Node, key: &Key, origin: Origin, faults: &mut Fau
     }
 }
 
-pub(super) fn pod(pod: core::Pod, key: &Key, origin: Origin, faults: &mut Faults) -> (Workload, Option<OwnerName>) {
+pub(super) fn pod(pod: core::Pod, key: &Key, origin: Origin, faults: &mut Faults) -> Workload {
     let spec = pod.spec.unwrap_or_default();
     let status = pod.status.unwrap_or_default();
     let mut addresses = Vec::new();
@@ -102,7 +98,7 @@ pub(super) fn pod(pod: core::Pod, key: &Key, origin: Origin, faults: &mut Faults
     }
     let owner = owner(pod.metadata.owner_references.as_ref());
     let workload = workload(&spec, "spec", pod.metadata, "Pod", key, origin, faults);
-    (Workload { addresses, ..workload }, owner)
+    Workload { addresses, owner, ..workload }
 }
 
 /// What is common to a pod and a template.
@@ -204,13 +200,7 @@ pub(super) fn template(body: Body<'_>, kind: Template, line: usize) -> Result<(F
 }
 
 impl FoundTemplate {
-    pub(super) fn into_workload(
-        self,
-        kind: Template,
-        key: &Key,
-        origin: Origin,
-        faults: &mut Faults,
-    ) -> (Workload, Option<OwnerName>) {
+    pub(super) fn into_workload(self, kind: Template, key: &Key, origin: Origin, faults: &mut Faults) -> Workload {
         if self.template.is_none() {
             faults.push("spec.template", "missing: its pods are taken to have no labels".to_owned());
         }
@@ -218,7 +208,7 @@ impl FoundTemplate {
         let owner = owner(self.metadata.owner_references.as_ref());
         let spec = template.spec.unwrap_or_default();
         let metadata = template.metadata.unwrap_or_default();
-        (workload(&spec, self.path, metadata, kind.name(), key, origin, faults), owner)
+        Workload { owner, ..workload(&spec, self.path, metadata, kind.name(), key, origin, faults) }
     }
 }
 

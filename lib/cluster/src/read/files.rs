@@ -4,9 +4,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::Reader;
+use super::{MAX_INPUT_BYTES, Reader};
 use crate::model::{Cluster, Problem};
-use crate::objects::MAX_INPUT_BYTES;
 
 /// How many folders may lie within one another.
 pub const MAX_FOLDER_DEPTH: usize = 64;

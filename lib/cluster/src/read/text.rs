@@ -1,6 +1,7 @@
 //! From the text of a file to the objects in it: documents, lists, YAML or JSON.
 
 use super::json::{Fields, Text};
+use super::split;
 use super::tree::{Tree, Value};
 use super::yaml::{self, Fault, Part};
 use serde_json::value::RawValue;
@@ -15,7 +16,39 @@ pub(super) struct Found<'a> {
     pub(super) list: Option<ListKind>,
     /// Its number in the list, from 0.
     pub(super) index: Option<usize>,
+    /// What a watch event says of it; none for an object that stands by itself.
+    pub(super) event: Option<Event>,
     pub(super) body: Body<'a>,
+}
+
+/// What a watch event says of its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// It is so.
+    Set,
+    /// It is gone.
+    Remove,
+    /// It is none: a mark of how far the watch has come.
+    Bookmark,
+    /// It is none: what ended the watch.
+    Error,
+}
+
+/// Where in its file a text begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    /// The line, from 1.
+    pub(super) line: usize,
+    /// Documents before it.
+    pub(super) documents: usize,
+    /// Whether documents are looked for behind one that is torn.
+    pub(super) mend: bool,
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self { line: 1, documents: 0, mend: true }
+    }
 }
 
 /// What a typed list (`PodList`) says of its items.
@@ -39,22 +72,27 @@ pub(super) trait Sink {
     fn fault(&mut self, document: usize, fault: Fault);
 }
 
-/// Hands each object of a text to `sink`. Whether it is YAML or JSON is told from the text itself.
-pub(super) fn read(text: &str, sink: &mut dyn Sink) {
+/// Hands each object of a text to `sink`, and tells how many documents have come by its end. Whether it is YAML or JSON
+/// is told from the text itself.
+pub(super) fn read(text: &str, start: Start, sink: &mut dyn Sink) -> usize {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut document = 0;
-    for chunk in chunks(text) {
+    let mut document = start.documents;
+    for chunk in chunks(text, start.line) {
         if chunk.text.lines().all(says_nothing) {
             // A separator with nothing behind it is a document all the same to who counts separators.
             document += usize::from(chunk.separated);
             continue;
         }
-        document += 1;
-        if chunk.text.trim_start().starts_with(['{', '[']) && read_json(&chunk, document, sink) {
+        if chunk.text.trim_start().starts_with(['{', '['])
+            && let Some(documents) = read_json(&chunk, Start { documents: document, ..start }, sink)
+        {
+            document += documents;
             continue;
         }
+        document += 1;
         read_yaml(&chunk, document, sink);
     }
+    document
 }
 
 /// A piece between document separators.
@@ -67,16 +105,16 @@ struct Chunk<'a> {
 
 /// The documents of a text. A line that begins with `---` parts documents wherever it stands, in a block scalar, too
 /// (YAML 1.2.2, section 9.1.2), so that a document that is broken takes no other with it.
-fn chunks(text: &str) -> Vec<Chunk<'_>> {
+fn chunks(text: &str, first_line: usize) -> Vec<Chunk<'_>> {
     let mut chunks = Vec::new();
-    let mut chunk = Chunk { text: "", first_line: 1, separated: false };
+    let mut chunk = Chunk { text: "", first_line, separated: false };
     let (mut begin, mut at) = (0, 0);
     for (number, line) in text.split_inclusive('\n').enumerate() {
         if is_separator(line) {
             chunk.text = text.get(begin..at).unwrap_or_default();
             chunks.push(chunk);
             // What stands behind the separator on its line belongs to the document.
-            chunk = Chunk { text: "", first_line: number + 1, separated: true };
+            chunk = Chunk { text: "", first_line: first_line + number, separated: true };
             begin = at + 3;
         }
         at += line.len();
@@ -86,14 +124,19 @@ fn chunks(text: &str) -> Vec<Chunk<'_>> {
     chunks
 }
 
-fn is_separator(line: &str) -> bool {
+pub(super) fn is_separator(line: &str) -> bool {
     line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
 /// Blank, a comment, a directive, or the end of a document.
-fn says_nothing(line: &str) -> bool {
+pub(super) fn says_nothing(line: &str) -> bool {
     let line = line.trim_end();
     line.trim_start().is_empty() || line.trim_start().starts_with('#') || line.starts_with('%') || line == "..."
+}
+
+/// An object that stands by itself in a document, or as an item of it.
+fn tree_found(document: usize, index: Option<usize>, list: Option<ListKind>, tree: Tree) -> Found<'static> {
+    Found { document, line: tree.line, list, index, event: None, body: Body::Tree(tree) }
 }
 
 fn read_yaml(chunk: &Chunk<'_>, document: usize, sink: &mut dyn Sink) {
@@ -103,32 +146,18 @@ fn read_yaml(chunk: &Chunk<'_>, document: usize, sink: &mut dyn Sink) {
         Part::Object(tree) => match tree.value {
             Value::Sequence(items) => {
                 for (index, tree) in items.into_iter().enumerate() {
-                    sink.object(Found {
-                        document,
-                        line: tree.line,
-                        list: None,
-                        index: Some(index),
-                        body: Body::Tree(tree),
-                    });
+                    sink.object(tree_found(document, Some(index), None, tree));
                 }
             }
-            _ => sink.object(Found { document, line: tree.line, list: None, index: None, body: Body::Tree(tree) }),
+            _ => sink.object(tree_found(document, None, None, tree)),
         },
         Part::Item { index, tree } if tree.field("kind").is_none() => waiting.push((index, tree)),
-        Part::Item { index, tree } => {
-            sink.object(Found { document, line: tree.line, list: None, index: Some(index), body: Body::Tree(tree) });
-        }
+        Part::Item { index, tree } => sink.object(tree_found(document, Some(index), None, tree)),
         Part::List(list) => {
             let text = |name| list.field(name).and_then(Tree::text);
             let kind = list_kind(text("apiVersion"), text("kind"));
             for (index, tree) in waiting.drain(..) {
-                sink.object(Found {
-                    document,
-                    line: tree.line,
-                    list: kind.clone(),
-                    index: Some(index),
-                    body: Body::Tree(tree),
-                });
+                sink.object(tree_found(document, Some(index), kind.clone(), tree));
             }
         }
         Part::Broken(fault) => sink.fault(document, fault),
@@ -136,30 +165,47 @@ fn read_yaml(chunk: &Chunk<'_>, document: usize, sink: &mut dyn Sink) {
     if let Err(fault) = outcome {
         sink.fault(document, fault);
         for (index, tree) in waiting {
-            sink.object(Found { document, line: tree.line, list: None, index: Some(index), body: Body::Tree(tree) });
+            sink.object(tree_found(document, Some(index), None, tree));
         }
     }
 }
 
-/// Whether the text was JSON, as far as anyone can tell; nothing was handed on if not.
-fn read_json(chunk: &Chunk<'_>, document: usize, sink: &mut dyn Sink) -> bool {
+/// Reads a text that is JSON as far as anyone can tell, and tells how many documents it had; `None`: it is none, and
+/// nothing was handed on.
+fn read_json(chunk: &Chunk<'_>, start: Start, sink: &mut dyn Sink) -> Option<usize> {
     let text = Text::new(chunk.text, chunk.first_line);
-    let (values, fault) = text.values();
+    let (values, torn) = text.values();
     // YAML's flow style begins as JSON does.
     if values.is_empty() && !chunk.text.trim_start().starts_with("{\"") && !chunk.text.trim_start().starts_with("[{\"")
     {
         let is_json = chunk.text.trim_start_matches(['{', '[', ' ', '\n', '\r', '\t']).starts_with('"');
         if !is_json {
-            return false;
+            return None;
         }
     }
+    let before = start.documents;
+    let mut documents = 0;
     for value in values {
-        read_json_value(value, &text, document, sink);
+        documents += 1;
+        read_json_value(value, &text, before + documents, sink);
     }
-    if let Some(fault) = fault {
-        sink.fault(document, fault);
+    if let Some((fault, at)) = torn {
+        documents += 1;
+        sink.fault(before + documents, fault);
+        // What is torn takes no more with it than what stands before the next line that begins a document.
+        if let Some(rest) = next_document(chunk, at).filter(|_| start.mend) {
+            let rest_start = Start { line: rest.first_line, documents: before + documents, mend: false };
+            documents = split::read(rest.text, rest_start, sink).saturating_sub(before);
+        }
     }
-    true
+    Some(documents)
+}
+
+/// What follows from the next line behind byte `from` that begins with a brace.
+fn next_document<'a>(chunk: &Chunk<'a>, from: usize) -> Option<Chunk<'a>> {
+    let at = from + chunk.text.get(from..)?.find("\n{")? + 1;
+    let lines = chunk.text.get(..at)?.bytes().filter(|byte| *byte == b'\n').count();
+    Some(Chunk { text: chunk.text.get(at..)?, first_line: chunk.first_line + lines, separated: false })
 }
 
 fn read_json_value(value: &RawValue, text: &Text<'_>, document: usize, sink: &mut dyn Sink) {
@@ -168,20 +214,34 @@ fn read_json_value(value: &RawValue, text: &Text<'_>, document: usize, sink: &mu
     if value.get().starts_with('[') {
         match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
             Ok(items) => read_items(&items, None, text, document, sink),
-            Err(error) => sink.fault(document, broken(crate::item::without_place(&error))),
+            Err(error) => sink.fault(document, broken(super::without_place(&error))),
         }
         return;
     }
     let fields = match serde_json::from_str::<Fields<'_>>(value.get()) {
         Ok(fields) => fields.0,
-        Err(error) => return sink.fault(document, broken(crate::item::without_place(&error))),
+        Err(error) => return sink.fault(document, broken(super::without_place(&error))),
     };
     let field = |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
     let text_of = |wanted: &str| field(wanted).and_then(|value| serde_json::from_str::<String>(value.get()).ok());
+    if let (Some(name), Some(object), None) = (text_of("type"), field("object"), field("kind")) {
+        let event = match name.as_str() {
+            "ADDED" | "MODIFIED" => Event::Set,
+            "DELETED" => Event::Remove,
+            "BOOKMARK" => Event::Bookmark,
+            "ERROR" => Event::Error,
+            other => {
+                let reason = format!("{:?} is no watch event", other.chars().take(64).collect::<String>());
+                return sink.fault(document, Fault { field: "type".to_owned(), ..broken(reason) });
+            }
+        };
+        let (line, event) = (text.line(object), Some(event));
+        return sink.object(Found { document, line, list: None, index: None, event, body: Body::Json(object, text) });
+    }
     let kind = list_kind(text_of("apiVersion").as_deref(), text_of("kind").as_deref());
     match field("items").map(|items| serde_json::from_str::<Option<Vec<&RawValue>>>(items.get())) {
         Some(Ok(items)) => read_items(&items.unwrap_or_default(), kind.as_ref(), text, document, sink),
-        _ => sink.object(Found { document, line, list: None, index: None, body: Body::Json(value, text) }),
+        _ => sink.object(Found { document, line, list: None, index: None, event: None, body: Body::Json(value, text) }),
     }
 }
 
@@ -192,6 +252,7 @@ fn read_items(items: &[&RawValue], list: Option<&ListKind>, text: &Text<'_>, doc
             line: text.line(item),
             list: list.cloned(),
             index: Some(index),
+            event: None,
             body: Body::Json(item, text),
         };
         sink.object(found);
