@@ -13,6 +13,7 @@
 
 mod endpoint;
 mod item;
+pub mod live;
 pub mod model;
 mod names;
 mod objects;

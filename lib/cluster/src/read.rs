@@ -7,6 +7,7 @@ mod kinds;
 mod policy;
 mod split;
 mod stream;
+mod tap;
 mod text;
 mod tree;
 mod typed;
@@ -22,8 +23,10 @@ use crate::state::ClusterState;
 use typed::Typist;
 
 pub use files::{InputError, MAX_FOLDER_DEPTH};
+pub(crate) use files::{QUIET, read_input};
 pub use split::MAX_DOCUMENT_BYTES;
 pub use stream::Stream;
+pub(crate) use tap::{CHUNK_BYTES, Got, Tap};
 
 /// The longest input that is read as a whole: 1 GiB, some 100,000 pods.
 pub const MAX_INPUT_BYTES: u64 = 1 << 30;
@@ -43,8 +46,8 @@ pub enum Said {
         object: Box<Object>,
         /// The line of its name.
         name_line: usize,
-        /// Whether a watch event says it (`ADDED`, `MODIFIED`), of which an object may have many.
-        watched: bool,
+        /// The watch event that says it, of which an object may have many.
+        event: Option<WatchEvent>,
     },
     /// The object is gone (`DELETED`).
     Remove(ObjectName),
@@ -59,6 +62,15 @@ pub enum Said {
     },
     /// An object of a kind that means nothing here (`apps/v1 Deployment` is known, `v1 Secret` is not).
     Unknown(String),
+}
+
+/// A watch event that says what an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchEvent {
+    /// It is new to the watch (`ADDED`), as all are that were there when it began.
+    Added,
+    /// It has become this (`MODIFIED`).
+    Modified,
 }
 
 /// Reads objects into a [`Cluster`].
@@ -91,10 +103,10 @@ impl Reader {
     /// Takes in what was said.
     pub(crate) fn hear(&mut self, said: Said) {
         match said {
-            Said::Set { object, name_line, watched } => {
+            Said::Set { object, name_line, event } => {
                 let (name, origin) = (object.name(), object.origin().clone());
                 let old = self.state.apply(Change::Set(object));
-                if let Some(old) = old.filter(|_| !watched) {
+                if let Some(old) = old.filter(|_| event.is_none()) {
                     self.problem(Problem {
                         file: origin.file,
                         document: origin.document,
@@ -116,6 +128,20 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// Takes in what another reader has read of a watch.
+    fn absorb(&mut self, other: Self) {
+        for object in other.state.into_objects() {
+            self.state.apply(Change::Set(Box::new(object)));
+        }
+        for (kind, count) in other.unknown {
+            *self.unknown.entry(kind).or_default() += count;
+        }
+        for problem in other.problems {
+            self.problem(problem);
+        }
+        self.more_problems += other.more_problems;
     }
 
     fn problem(&mut self, problem: Problem) {

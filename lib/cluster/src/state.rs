@@ -57,6 +57,19 @@ impl ClusterState {
         }
     }
 
+    /// The objects as they were given.
+    pub(crate) fn into_objects(self) -> impl Iterator<Item = Object> {
+        let namespaces = self.namespaces.objects.into_iter().map(Object::Namespace);
+        let nodes = self.nodes.objects.into_iter().map(Object::Node);
+        let workloads = self.workloads.objects.into_iter().map(Object::Workload);
+        let services = self.services.objects.into_iter().map(Object::Service);
+        let slices = self.endpoint_slices.objects.into_iter().map(Object::EndpointSlice);
+        let network_policies = self.network_policies.objects.into_iter().map(Object::NetworkPolicy);
+        let cluster_policies = self.cluster_policies.objects.into_iter().map(Object::ClusterPolicy);
+        let policies = network_policies.chain(cluster_policies);
+        namespaces.chain(nodes).chain(workloads).chain(services).chain(slices).chain(policies)
+    }
+
     /// How many objects there are.
     #[must_use]
     pub const fn len(&self) -> usize {

@@ -1,5 +1,6 @@
 //! From the text of a file to the objects in it: documents, lists, YAML or JSON.
 
+use super::WatchEvent;
 use super::json::{Fields, Text};
 use super::split;
 use super::tree::{Tree, Value};
@@ -25,7 +26,7 @@ pub(super) struct Found<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
     /// It is so.
-    Set,
+    Set(WatchEvent),
     /// It is gone.
     Remove,
     /// It is none: a mark of how far the watch has come.
@@ -226,7 +227,8 @@ fn read_json_value(value: &RawValue, text: &Text<'_>, document: usize, sink: &mu
     let text_of = |wanted: &str| field(wanted).and_then(|value| serde_json::from_str::<String>(value.get()).ok());
     if let (Some(name), Some(object), None) = (text_of("type"), field("object"), field("kind")) {
         let event = match name.as_str() {
-            "ADDED" | "MODIFIED" => Event::Set,
+            "ADDED" => Event::Set(WatchEvent::Added),
+            "MODIFIED" => Event::Set(WatchEvent::Modified),
             "DELETED" => Event::Remove,
             "BOOKMARK" => Event::Bookmark,
             "ERROR" => Event::Error,

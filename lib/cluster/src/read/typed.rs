@@ -9,7 +9,7 @@ use super::kinds::{self, Head, Key, Kind};
 use super::policy;
 use super::text::{Body, Event, Found, ListKind, Sink};
 use super::yaml::Fault;
-use super::{Said, tree, without_place};
+use super::{Said, WatchEvent, tree, without_place};
 use crate::model::{Lines, Located, Object, ObjectName, Origin, Problem};
 
 /// The annotation of the bookmark that ends the list in front of a watch (Kubernetes' `sendInitialEvents`).
@@ -51,7 +51,8 @@ impl Sink for Typist<'_> {
                 let place = Place { object, name: Some(key.object_name()), ..place };
                 match event {
                     Some(Event::Remove) => (self.hear)(Said::Remove(key.object_name())),
-                    _ => self.set(body, &place, &key, event.is_some()),
+                    Some(Event::Set(event)) => self.set(body, &place, &key, Some(event)),
+                    _ => self.set(body, &place, &key, None),
                 }
             }
         }
@@ -130,14 +131,14 @@ impl Typist<'_> {
     }
 
     /// Types an object and hands it on, then what of it could not be used.
-    fn set(&mut self, body: Body<'_>, place: &Place, key: &Key, watched: bool) {
+    fn set(&mut self, body: Body<'_>, place: &Place, key: &Key, event: Option<WatchEvent>) {
         let mut faults = Faults::default();
         let (object, lines) = match convert(body, place, key, &mut faults) {
             Ok(converted) => converted,
             Err(fault) => return self.tell(place, fault),
         };
         let name_line = lines.line("metadata.name").unwrap_or(place.origin.line);
-        (self.hear)(Said::Set { object: Box::new(object), name_line, watched });
+        (self.hear)(Said::Set { object: Box::new(object), name_line, event });
         for (field, reason) in faults.0 {
             let line = lines.line(&field).unwrap_or(place.origin.line);
             self.tell(place, Fault { line, field, reason });
