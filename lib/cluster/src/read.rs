@@ -158,6 +158,13 @@ fn text(file: &str, text: &str, hear: &mut dyn FnMut(Said)) {
     text::read(text, text::Start::default(), &mut Typist { file: file.into(), hear });
 }
 
+/// Says to `hear` what line `number`, from 1, of what an API server sends says.
+#[cfg(feature = "api")]
+pub(crate) fn server_line(file: &str, line: &str, number: usize, hear: &mut dyn FnMut(Said)) {
+    let start = text::Start { line: number, documents: number.saturating_sub(1), mend: false };
+    text::read(line, start, &mut Typist { file: file.into(), hear });
+}
+
 /// The error without its line and column, which count from the start of the object and so mislead.
 fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();

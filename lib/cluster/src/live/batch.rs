@@ -24,6 +24,12 @@ impl Batch {
         Self { source, sender, events: Vec::new(), changes: 0 }
     }
 
+    /// Another one of the same source.
+    #[cfg(feature = "api")]
+    pub(crate) fn another(&self) -> Self {
+        Self::new(self.source, self.sender.clone())
+    }
+
     pub(crate) fn change(&mut self, change: Change) {
         self.changes += 1;
         match self.events.last_mut() {
