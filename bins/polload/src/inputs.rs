@@ -3,15 +3,21 @@
 use std::fmt::Display;
 
 use chainkit_cli::{Failure, Log};
+use chainkit_cluster::Reader;
 use chainkit_cluster::model::Cluster;
 use clap::Args;
+
+use crate::api::ApiArgs;
 
 /// Where objects come from.
 #[derive(Args, Debug)]
 pub(crate) struct Inputs {
-    /// Files, folders, or - for stdin
-    #[arg(value_name = "IN", required = true)]
+    /// Files, folders, FIFOs, or - for stdin
+    #[arg(value_name = "IN", required_unless_present = "api")]
     inputs: Vec<String>,
+
+    #[command(flatten)]
+    api: ApiArgs,
 
     /// Refuse everything if anything of it cannot be used
     #[arg(long)]
@@ -25,13 +31,16 @@ pub(crate) struct Inputs {
 /// Where two sets of objects come from, one to be held against the other.
 #[derive(Args, Debug)]
 pub(crate) struct Sides {
-    /// What it was: a file, a folder, or - for stdin
+    /// What it was: a file, a folder, a FIFO, or - for stdin; left out with --api, whose cluster it is then
     #[arg(value_name = "OLD")]
     old: String,
 
     /// What it has become, likewise
-    #[arg(value_name = "NEW")]
-    new: String,
+    #[arg(value_name = "NEW", required_unless_present = "api", conflicts_with = "api")]
+    new: Option<String>,
+
+    #[command(flatten)]
+    api: ApiArgs,
 
     /// Refuse everything if anything of it cannot be used
     #[arg(long)]
@@ -41,9 +50,19 @@ pub(crate) struct Sides {
 impl Sides {
     /// The old side and the new one.
     pub(crate) fn each(&self) -> anyhow::Result<[Inputs; 2]> {
-        stdin_once([&self.old, &self.new])?;
-        let side = |side, input: &String| Inputs { inputs: vec![input.clone()], strict: self.strict, side: Some(side) };
-        Ok([side("OLD", &self.old), side("NEW", &self.new)])
+        // One that stands alone is the new one.
+        let (old, new) = match &self.new {
+            Some(new) => (Some(&self.old), new),
+            None => (None, &self.old),
+        };
+        stdin_once(old.into_iter().chain([new]))?;
+        let side = |side, input: Option<&String>| Inputs {
+            inputs: input.into_iter().cloned().collect(),
+            api: if input.is_none() { self.api.clone() } else { ApiArgs::default() },
+            strict: self.strict,
+            side: Some(side),
+        };
+        Ok([side("OLD", old), side("NEW", Some(new))])
     }
 }
 
@@ -57,7 +76,7 @@ fn stdin_once<'a>(inputs: impl IntoIterator<Item = &'a String>) -> anyhow::Resul
 impl Inputs {
     /// Reads the objects, and tells what cannot be used of them.
     pub(crate) fn read(&self, log: &Log) -> anyhow::Result<Cluster> {
-        let cluster = self.read_quietly()?;
+        let cluster = self.read_quietly(log)?;
         for problem in &cluster.problems {
             log.warning(self.of_this(problem));
         }
@@ -73,9 +92,14 @@ impl Inputs {
     }
 
     /// Reads the objects for a command that tells problems in its own way.
-    pub(crate) fn read_quietly(&self) -> anyhow::Result<Cluster> {
+    pub(crate) fn read_quietly(&self, log: &Log) -> anyhow::Result<Cluster> {
         stdin_once(&self.inputs)?;
-        Ok(Cluster::read(&self.inputs).map_err(|error| Failure::usage(error.to_string()))?)
+        let mut reader = Reader::default();
+        for note in self.api.read(&mut reader)? {
+            log.info(self.of_this(note));
+        }
+        reader.inputs(&self.inputs).map_err(|error| Failure::usage(error.to_string()))?;
+        Ok(reader.finish())
     }
 
     /// With `--strict`, an error if anything could not be used; without, if nothing could.
@@ -92,7 +116,9 @@ impl Inputs {
             && cluster.network_policies.is_empty()
             && cluster.cluster_policies.is_empty();
         if is_empty {
-            let inputs = self.inputs.join(", ");
+            let api = self.api.wanted().then_some("the API server");
+            let inputs: Vec<&str> = api.into_iter().chain(self.inputs.iter().map(String::as_str)).collect();
+            let inputs = inputs.join(", ");
             return Err(Failure::usage(format!("no Kubernetes objects of use in {inputs}"))
                 .remedy("give pods or their templates, namespaces and policies")
                 .into());

@@ -77,7 +77,7 @@ pub enum WatchEvent {
 ///
 /// What cannot be used becomes a [`Problem`] and stops nothing else. An object that is given twice counts as it was given
 /// last, which is a problem, too, unless a watch event says it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Reader {
     state: ClusterState,
     unknown: BTreeMap<String, usize>,

@@ -49,6 +49,14 @@ impl Cluster {
 }
 
 impl Reader {
+    /// Reads an input by itself, as [`Self::inputs`] does.
+    ///
+    /// # Errors
+    /// When it does not exist or cannot be opened.
+    pub fn input(&mut self, input: &str) -> Result<(), InputError> {
+        self.inputs(&[input])
+    }
+
     /// Reads objects from inputs: files, folders (every `.yaml`, `.yml` and `.json` in them, at any depth, in the order of
     /// their names), FIFOs, and `-` for standard input.
     ///

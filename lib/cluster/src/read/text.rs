@@ -17,8 +17,6 @@ pub(super) struct Found<'a> {
     pub(super) list: Option<ListKind>,
     /// Its number in the list, from 0.
     pub(super) index: Option<usize>,
-    /// What a watch event says of it; none for an object that stands by itself.
-    pub(super) event: Option<Event>,
     pub(super) body: Body<'a>,
 }
 
@@ -69,6 +67,8 @@ pub(super) enum Body<'a> {
 pub(super) trait Sink {
     /// An object, which may be none of ours.
     fn object(&mut self, found: Found<'_>);
+    /// What a watch event says of an object.
+    fn event(&mut self, event: Event, found: Found<'_>);
     /// Something of a document that cannot be used.
     fn fault(&mut self, document: usize, fault: Fault);
 }
@@ -125,19 +125,14 @@ fn chunks(text: &str, first_line: usize) -> Vec<Chunk<'_>> {
     chunks
 }
 
-pub(super) fn is_separator(line: &str) -> bool {
+fn is_separator(line: &str) -> bool {
     line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
 /// Blank, a comment, a directive, or the end of a document.
-pub(super) fn says_nothing(line: &str) -> bool {
+fn says_nothing(line: &str) -> bool {
     let line = line.trim_end();
     line.trim_start().is_empty() || line.trim_start().starts_with('#') || line.starts_with('%') || line == "..."
-}
-
-/// An object that stands by itself in a document, or as an item of it.
-fn tree_found(document: usize, index: Option<usize>, list: Option<ListKind>, tree: Tree) -> Found<'static> {
-    Found { document, line: tree.line, list, index, event: None, body: Body::Tree(tree) }
 }
 
 fn read_yaml(chunk: &Chunk<'_>, document: usize, sink: &mut dyn Sink) {
@@ -147,18 +142,32 @@ fn read_yaml(chunk: &Chunk<'_>, document: usize, sink: &mut dyn Sink) {
         Part::Object(tree) => match tree.value {
             Value::Sequence(items) => {
                 for (index, tree) in items.into_iter().enumerate() {
-                    sink.object(tree_found(document, Some(index), None, tree));
+                    sink.object(Found {
+                        document,
+                        line: tree.line,
+                        list: None,
+                        index: Some(index),
+                        body: Body::Tree(tree),
+                    });
                 }
             }
-            _ => sink.object(tree_found(document, None, None, tree)),
+            _ => sink.object(Found { document, line: tree.line, list: None, index: None, body: Body::Tree(tree) }),
         },
         Part::Item { index, tree } if tree.field("kind").is_none() => waiting.push((index, tree)),
-        Part::Item { index, tree } => sink.object(tree_found(document, Some(index), None, tree)),
+        Part::Item { index, tree } => {
+            sink.object(Found { document, line: tree.line, list: None, index: Some(index), body: Body::Tree(tree) });
+        }
         Part::List(list) => {
             let text = |name| list.field(name).and_then(Tree::text);
             let kind = list_kind(text("apiVersion"), text("kind"));
             for (index, tree) in waiting.drain(..) {
-                sink.object(tree_found(document, Some(index), kind.clone(), tree));
+                sink.object(Found {
+                    document,
+                    line: tree.line,
+                    list: kind.clone(),
+                    index: Some(index),
+                    body: Body::Tree(tree),
+                });
             }
         }
         Part::Broken(fault) => sink.fault(document, fault),
@@ -166,7 +175,7 @@ fn read_yaml(chunk: &Chunk<'_>, document: usize, sink: &mut dyn Sink) {
     if let Err(fault) = outcome {
         sink.fault(document, fault);
         for (index, tree) in waiting {
-            sink.object(tree_found(document, Some(index), None, tree));
+            sink.object(Found { document, line: tree.line, list: None, index: Some(index), body: Body::Tree(tree) });
         }
     }
 }
@@ -237,13 +246,14 @@ fn read_json_value(value: &RawValue, text: &Text<'_>, document: usize, sink: &mu
                 return sink.fault(document, Fault { field: "type".to_owned(), ..broken(reason) });
             }
         };
-        let (line, event) = (text.line(object), Some(event));
-        return sink.object(Found { document, line, list: None, index: None, event, body: Body::Json(object, text) });
+        let line = text.line(object);
+        let found = Found { document, line, list: None, index: None, body: Body::Json(object, text) };
+        return sink.event(event, found);
     }
     let kind = list_kind(text_of("apiVersion").as_deref(), text_of("kind").as_deref());
     match field("items").map(|items| serde_json::from_str::<Option<Vec<&RawValue>>>(items.get())) {
         Some(Ok(items)) => read_items(&items.unwrap_or_default(), kind.as_ref(), text, document, sink),
-        _ => sink.object(Found { document, line, list: None, index: None, event: None, body: Body::Json(value, text) }),
+        _ => sink.object(Found { document, line, list: None, index: None, body: Body::Json(value, text) }),
     }
 }
 
@@ -254,7 +264,6 @@ fn read_items(items: &[&RawValue], list: Option<&ListKind>, text: &Text<'_>, doc
             line: text.line(item),
             list: list.cloned(),
             index: Some(index),
-            event: None,
             body: Body::Json(item, text),
         };
         sink.object(found);

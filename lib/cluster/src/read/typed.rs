@@ -32,12 +32,28 @@ struct Place {
 
 impl Sink for Typist<'_> {
     fn object(&mut self, found: Found<'_>) {
+        self.take(found, None);
+    }
+
+    fn event(&mut self, event: Event, found: Found<'_>) {
+        self.take(found, Some(event));
+    }
+
+    fn fault(&mut self, document: usize, fault: Fault) {
+        let origin = Origin { file: Arc::clone(&self.file), document, line: fault.line };
+        self.tell(&Place { origin, object: String::new(), name: None }, fault);
+    }
+}
+
+impl Typist<'_> {
+    /// Takes in an object, or what an event says of it.
+    fn take(&mut self, found: Found<'_>, event: Option<Event>) {
         let place = Place {
             origin: Origin { file: Arc::clone(&self.file), document: found.document, line: found.line },
             object: found.index.map(|index| format!("item {index}")).unwrap_or_default(),
             name: None,
         };
-        let (event, body) = (found.event, found.body);
+        let body = found.body;
         match event {
             Some(Event::Bookmark) => self.bookmark(&body),
             Some(Event::Error) => {
@@ -58,13 +74,6 @@ impl Sink for Typist<'_> {
         }
     }
 
-    fn fault(&mut self, document: usize, fault: Fault) {
-        let origin = Origin { file: Arc::clone(&self.file), document, line: fault.line };
-        self.tell(&Place { origin, object: String::new(), name: None }, fault);
-    }
-}
-
-impl Typist<'_> {
     fn tell(&mut self, place: &Place, fault: Fault) {
         let problem = Problem {
             file: Arc::clone(&place.origin.file),
