@@ -95,14 +95,14 @@ fn what_is_torn_is_told_by_its_place() {
     assert_eq!(pairs(&lint.records()).len(), 2);
 }
 
-/// An API server that has these objects, and nothing else; `refused` it gives to nobody.
-fn server(objects: &'static [(&'static str, fn() -> Value)], refused: &'static str) -> (tempfile::TempDir, PathBuf) {
+/// An API server that has the [`objects`] and nothing else; `refused` it gives to nobody.
+fn server(refused: &'static str) -> (tempfile::TempDir, PathBuf) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     // It ends with the test's process.
     thread::spawn(move || {
         for line in listener.incoming().map_while(Result::ok) {
-            thread::spawn(move || answer(line, objects, refused));
+            thread::spawn(move || answer(line, refused));
         }
     });
     let folder = tempfile::tempdir().unwrap();
@@ -110,7 +110,7 @@ fn server(objects: &'static [(&'static str, fn() -> Value)], refused: &'static s
     (folder, config)
 }
 
-fn answer(mut line: TcpStream, objects: &[(&str, fn() -> Value)], refused: &str) -> Option<()> {
+fn answer(mut line: TcpStream, refused: &str) -> Option<()> {
     let mut request = BufReader::new(line.try_clone().ok()?).lines().map_while(Result::ok);
     let path = request.next()?.split([' ', '?']).nth(1)?.to_owned();
     request.take_while(|header| !header.is_empty()).for_each(drop);
@@ -120,7 +120,8 @@ fn answer(mut line: TcpStream, objects: &[(&str, fn() -> Value)], refused: &str)
     } else if path.starts_with("/apis/policy.networking.k8s.io/") {
         (404, "404 page not found\n".to_owned())
     } else {
-        let items: Vec<Value> = objects.iter().filter(|(of, _)| *of == resource).map(|(_, object)| object()).collect();
+        let items: Vec<Value> =
+            objects().into_iter().filter(|(of, _)| *of == resource).map(|(_, object)| object).collect();
         let metadata = json!({"resourceVersion": "1"});
         (200, json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items}).to_string())
     };
@@ -141,12 +142,14 @@ fn kubeconfig(folder: &Path, url: &str) -> PathBuf {
     path
 }
 
-const OBJECTS: &[(&str, fn() -> Value)] =
-    &[("pods", || pod("web", "10.0.0.1")), ("pods", || pod("db", "10.0.0.2")), ("networkpolicies", deny_all)];
+/// What the server has, by resource.
+fn objects() -> [(&'static str, Value); 3] {
+    [("pods", pod("web", "10.0.0.1")), ("pods", pod("db", "10.0.0.2")), ("networkpolicies", deny_all())]
+}
 
 #[test]
 fn the_api_server_is_asked_instead_of_files_and_beside_them() {
-    let (folder, config) = server(OBJECTS, "");
+    let (folder, config) = server("");
     let config = config.to_str().unwrap();
     let matrix = run(&["matrix", "--api", "--kubeconfig", config, "--context", "other", "-o", "jsonl", "--strict"]);
     assert_eq!(matrix.code, Some(0), "{}", matrix.stderr);
@@ -159,7 +162,7 @@ fn the_api_server_is_asked_instead_of_files_and_beside_them() {
 
 #[test]
 fn diff_holds_the_cluster_against_what_it_is_to_become() {
-    let (folder, config) = server(OBJECTS, "");
+    let (folder, config) = server("");
     let new = folder.path().join("new.json");
     fs::write(&new, json!({"kind": "List", "items": [pod("web", "10.0.0.1"), pod("db", "10.0.0.2")]}).to_string())
         .unwrap();
@@ -175,7 +178,7 @@ fn diff_holds_the_cluster_against_what_it_is_to_become() {
 
 #[test]
 fn a_server_that_refuses_or_is_not_there_ends_it_with_what_to_do() {
-    let (folder, config) = server(OBJECTS, "networkpolicies");
+    let (folder, config) = server("networkpolicies");
     let refused = run(&["lint", "--api", "--kubeconfig", config.to_str().unwrap()]);
     assert_eq!(refused.code, Some(3), "{}", refused.stderr);
     assert!(
