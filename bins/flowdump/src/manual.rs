@@ -72,6 +72,14 @@ Names of the whole cluster, and one namespace of it:
     kubectl get pods,services,nodes,namespaces -A -o json > cluster.json
     flowdump --pods cluster.json --namespace shop
 
+Names that follow the cluster, one stream for each kind: a FIFO is read on for as long as flowdump runs, and by the next
+writer when one is gone:
+
+    mkfifo pods services
+    kubectl get pods -A --watch --output-watch-events -o json > pods &
+    kubectl get services -A --watch --output-watch-events -o json > services &
+    flowdump --pods pods --pods services
+
 Attach for as long as it takes to see who talks to a pod:
 
     flowdump --attach shop/web --pod shop/web --first 20

@@ -21,7 +21,7 @@ use crate::InputError;
 #[cfg(feature = "api")]
 use crate::api::{self, ApiOptions};
 use crate::model::{Change, Problem};
-use crate::read::Tap;
+use crate::read::{MAX_DOCUMENT_BYTES, Tap};
 
 pub(crate) use batch::{Batch, Gone};
 pub(crate) use roll::RollCall;
@@ -76,13 +76,16 @@ pub struct Follow {
     /// After how long a source that has said nothing at all counts as listed: of a kind of which there is no object,
     /// `kubectl` says nothing. Never without it, since nothing can tell such a source from one that is late.
     pub silence: Option<Duration>,
+    /// How long a document of a FIFO or of standard input may be, in bytes.
+    pub document_bytes: usize,
 }
 
 impl Follow {
-    /// Follows these sources: each FIFO for one writer, and a silent one is waited for.
+    /// Follows these sources: each FIFO for one writer, a silent one is waited for, and documents may be
+    /// [`MAX_DOCUMENT_BYTES`] long.
     #[must_use]
     pub const fn new(sources: Vec<Source>) -> Self {
-        Self { sources, reopen: false, silence: None }
+        Self { sources, reopen: false, silence: None, document_bytes: MAX_DOCUMENT_BYTES }
     }
 
     /// Begins to follow.
@@ -107,11 +110,9 @@ impl Follow {
         for (number, (source, tap)) in self.sources.into_iter().zip(taps).enumerate() {
             let out = Batch::new(number, sender.clone());
             let stopped = Arc::clone(&stopped);
-            let (reopen, silence) = (self.reopen, self.silence);
+            let how = pipe::How { reopen: self.reopen, silence: self.silence, document_bytes: self.document_bytes };
             let follow: Box<dyn FnOnce() + Send> = match source {
-                Source::Input(input) => {
-                    Box::new(move || pipe::follow(&input, tap.flatten(), out, &stopped, (reopen, silence)))
-                }
+                Source::Input(input) => Box::new(move || pipe::follow(&input, tap.flatten(), out, &stopped, how)),
                 #[cfg(feature = "api")]
                 Source::Api(options) => Box::new(move || api::follow(&options, out, &stopped)),
             };

@@ -23,7 +23,7 @@ use crate::state::ClusterState;
 use typed::Typist;
 
 pub use files::{InputError, MAX_FOLDER_DEPTH};
-pub(crate) use files::{QUIET, read_input};
+pub(crate) use files::{QUIET, read_input, read_inputs};
 pub use split::MAX_DOCUMENT_BYTES;
 pub use stream::Stream;
 pub(crate) use tap::{CHUNK_BYTES, Got, Tap};
@@ -130,18 +130,21 @@ impl Reader {
         }
     }
 
-    /// Takes in what another reader has read of a watch.
-    fn absorb(&mut self, other: Self) {
-        for object in other.state.into_objects() {
-            self.state.apply(Change::Set(Box::new(object)));
+    /// Says what was read of a watch in the end.
+    fn retell(self, file: &str, hear: &mut dyn FnMut(Said)) {
+        for object in self.state.into_objects() {
+            let name_line = object.origin().line;
+            hear(Said::Set { object: Box::new(object), name_line, event: Some(WatchEvent::Added) });
         }
-        for (kind, count) in other.unknown {
-            *self.unknown.entry(kind).or_default() += count;
+        for (kind, count) in self.unknown {
+            (0..count).for_each(|_| hear(Said::Unknown(kind.clone())));
         }
-        for problem in other.problems {
-            self.problem(problem);
+        for problem in self.problems {
+            hear(Said::Problem { problem, name: None });
         }
-        self.more_problems += other.more_problems;
+        if self.more_problems > 0 {
+            hear(files::whole(file, format!("{} more objects or fields cannot be used", self.more_problems)));
+        }
     }
 
     fn problem(&mut self, problem: Problem) {
@@ -154,7 +157,7 @@ impl Reader {
 }
 
 /// Says to `hear` what a text says, which is named `file` in messages.
-fn text(file: &str, text: &str, hear: &mut dyn FnMut(Said)) {
+pub(crate) fn text(file: &str, text: &str, hear: &mut dyn FnMut(Said)) {
     text::read(text, text::Start::default(), &mut Typist { file: file.into(), hear });
 }
 

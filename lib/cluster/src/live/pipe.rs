@@ -14,32 +14,44 @@ use crate::read::{CHUNK_BYTES, Got, QUIET, Said, Stream, Tap, WatchEvent, read_i
 /// what makes a list complete: to remove a policy that is only late would let through what it forbids.
 const GIVEN_UP: Duration = Duration::from_secs(10);
 
-/// Opens an input; `None` for a folder, which is read when its turn comes.
+/// How an input is followed, as [`Follow`](super::Follow) has it.
+#[derive(Clone, Copy)]
+pub(super) struct How {
+    pub(super) reopen: bool,
+    pub(super) silence: Option<Duration>,
+    pub(super) document_bytes: usize,
+}
+
+/// Opens an input that goes on; `None` for a file or folder, which is read when its turn comes.
 pub(super) fn open(input: &str) -> Result<Opened, InputError> {
     let wrong = |error| InputError::new(input, error);
-    if input != "-" && fs::metadata(input).map_err(wrong)?.is_dir() {
-        return Ok(None);
+    if input != "-" {
+        let kind = fs::metadata(input).map_err(wrong)?;
+        if kind.is_dir() || kind.is_file() {
+            return Ok(None);
+        }
     }
     Tap::open(input).map(Some).map_err(wrong)
 }
 
-/// Follows an input until it ends, nobody wants it any more, or it is told to stop. `reopen` and `silence` are those of
-/// [`Follow`](super::Follow).
-pub(super) fn follow(
-    input: &str,
-    tap: Opened,
-    out: Batch,
-    stopped: &Stopped,
-    (reopen, silence): (bool, Option<Duration>),
-) {
+/// Follows an input until it ends, nobody wants it any more, or it is told to stop. It goes on as `how` says.
+pub(super) fn follow(input: &str, tap: Opened, out: Batch, stopped: &Stopped, how: How) {
     // That nobody takes anything any more is as good a reason to end as any.
     let _: Result<(), Gone> = match tap {
         Some(tap) => {
-            let reopen = reopen && input != "-" && tap.is_fifo();
+            let reopen = how.reopen && input != "-" && tap.is_fifo();
             let ear = Ear { out, roll: reopen.then(RollCall::default), stay: Stay::default() };
-            Pipe { input, tap, stream: Stream::new(input), ear, stopped, silence }.follow()
+            Pipe {
+                input,
+                tap,
+                stream: Stream::with_limit(input, how.document_bytes),
+                ear,
+                stopped,
+                silence: how.silence,
+            }
+            .follow()
         }
-        None => folder(input, out),
+        None => once(input, out),
     };
 }
 
@@ -192,7 +204,7 @@ impl Ear {
     }
 }
 
-fn folder(input: &str, mut out: Batch) -> Result<(), Gone> {
+fn once(input: &str, mut out: Batch) -> Result<(), Gone> {
     let mut gone = Ok(());
     let read = read_input(input, &mut |said| {
         out.hear(said);

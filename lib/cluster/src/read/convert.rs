@@ -9,12 +9,12 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::kinds::{Key, Template, owner};
+use super::kinds::{Key, Template, controller, owner};
 use super::text::Body;
 use super::yaml::Fault;
 use crate::model::{
-    EndpointPort, EndpointSlice, Lines, NamedPort, Namespace, Node, Origin, Protocol, Service, ServiceEndpoint,
-    ServicePort, TargetPort, Workload,
+    EndpointPort, EndpointSlice, Lines, NamedPort, Namespace, Node, Origin, PodFacts, Protocol, Service,
+    ServiceEndpoint, ServicePort, TargetPort, Workload,
 };
 
 /// Fields that were left out, and why; the object counts without them.
@@ -97,8 +97,16 @@ pub(super) fn pod(pod: core::Pod, key: &Key, origin: Origin, faults: &mut Faults
         }
     }
     let owner = owner(pod.metadata.owner_references.as_ref());
+    // Which address a node is reached on is told for its own sake elsewhere, and in full: here it may be wrong in silence.
+    let hosts = status.host_ips.iter().flatten().map(|host| &host.ip).chain(&status.host_ip);
+    let hosts = hosts.filter_map(|host| host.parse().ok()).map(|host: IpAddr| host.to_canonical());
+    let facts = PodFacts {
+        uid: pod.metadata.uid.clone().unwrap_or_default(),
+        controller: controller(pod.metadata.owner_references.as_ref()),
+        host_addresses: hosts.collect(),
+    };
     let workload = workload(&spec, "spec", pod.metadata, "Pod", key, origin, faults);
-    Workload { addresses, owner, ..workload }
+    Workload { addresses, owner, facts: Some(Box::new(facts)), ..workload }
 }
 
 /// What is common to a pod and a template.
@@ -127,6 +135,7 @@ fn workload(
             .clone()
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| "default".to_owned()),
+        facts: None,
         origin,
     }
 }

@@ -67,39 +67,39 @@ impl Reader {
     /// # Errors
     /// When an input does not exist or cannot be opened.
     pub fn inputs<T: AsRef<str>>(&mut self, inputs: &[T]) -> Result<(), InputError> {
-        let mut opened = Vec::new();
-        for input in inputs {
-            let input = input.as_ref();
-            let tap = if is_stream(input)? {
-                Some(Tap::open(input).map_err(|error| InputError::new(input, error))?)
-            } else {
-                None
-            };
-            opened.push((input, tap));
-        }
-        thread::scope(|scope| {
-            let reading = opened.into_iter().map(|(input, tap)| {
-                (
-                    input,
-                    tap.map(|tap| {
-                        scope.spawn(move || drain(input, tap).map_err(|error| InputError::new(input, error)))
-                    }),
-                )
-            });
-            // All are started before the first one is waited for.
-            let reading: Vec<_> = reading.collect();
-            for (input, thread) in reading {
-                match thread.map(thread::ScopedJoinHandle::join) {
-                    None => read_input(input, &mut |said| self.hear(said))?,
-                    Some(Ok(Ok(Drained::Plain(bytes)))) => read_bytes(input, bytes, &mut |said| self.hear(said)),
-                    Some(Ok(Ok(Drained::Watch(reader)))) => self.absorb(*reader),
-                    Some(Ok(Err(error))) => return Err(error),
-                    Some(Err(panic)) => std::panic::resume_unwind(panic),
-                }
-            }
-            Ok(())
-        })
+        read_inputs(inputs, &mut |said| self.hear(said))
     }
+}
+
+/// Reads inputs as [`Reader::inputs`] does, and says to `hear` what they say.
+pub(crate) fn read_inputs<T: AsRef<str>>(inputs: &[T], hear: &mut dyn FnMut(Said)) -> Result<(), InputError> {
+    let mut opened = Vec::new();
+    for input in inputs {
+        let input = input.as_ref();
+        let tap = if is_stream(input)? {
+            Some(Tap::open(input).map_err(|error| InputError::new(input, error))?)
+        } else {
+            None
+        };
+        opened.push((input, tap));
+    }
+    thread::scope(|scope| {
+        let drain = |input, tap| drain(input, tap).map_err(|error| InputError::new(input, error));
+        let reading =
+            opened.into_iter().map(|(input, tap)| (input, tap.map(|tap| scope.spawn(move || drain(input, tap)))));
+        // All are started before the first one is waited for.
+        let reading: Vec<_> = reading.collect();
+        for (input, thread) in reading {
+            match thread.map(thread::ScopedJoinHandle::join) {
+                None => read_input(input, hear)?,
+                Some(Ok(Ok(Drained::Plain(bytes)))) => read_bytes(input, bytes, hear),
+                Some(Ok(Ok(Drained::Watch(reader)))) => reader.retell(input, hear),
+                Some(Ok(Err(error))) => return Err(error),
+                Some(Err(panic)) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Whether an input is one that goes on until whoever writes ends it.
@@ -266,7 +266,7 @@ impl Folder<'_> {
 }
 
 /// A problem of a file as a whole.
-fn whole(name: &str, reason: String) -> Said {
+pub(super) fn whole(name: &str, reason: String) -> Said {
     at(name, 0, reason)
 }
 

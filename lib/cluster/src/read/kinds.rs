@@ -141,3 +141,9 @@ pub(super) fn owner(references: Option<&Vec<OwnerReference>>) -> Option<Owner> {
     let kind = if owner.kind.is_empty() { "Pod" } else { owner.kind.as_str() };
     Some(Owner { kind: kind.to_owned(), name: owner.name.clone() })
 }
+
+/// The owner that an object names as its controller, whatever it is.
+pub(super) fn controller(references: Option<&Vec<OwnerReference>>) -> Option<Owner> {
+    let controller = references?.iter().find(|owner| owner.controller == Some(true))?;
+    Some(Owner { kind: controller.kind.clone(), name: controller.name.clone() })
+}
