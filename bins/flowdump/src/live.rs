@@ -295,7 +295,7 @@ struct Known {
 impl Known {
     fn read(options: &Options, told_to_end: &AtomicBool) -> anyhow::Result<Self> {
         let mut known = Self {
-            cluster: names::Cluster::open(options, told_to_end)?,
+            cluster: names::Cluster::open(&options.pods, &options.log, told_to_end)?,
             names: Arc::default(),
             records_at: None,
             records: options.root.path(ENDPOINTS_FOLDER),
@@ -312,7 +312,7 @@ impl Known {
         let addresses = own_addresses()?;
         let moved = addresses != self.addresses;
         self.addresses = addresses;
-        let news = self.cluster.refresh(options);
+        let news = self.cluster.refresh(&options.log);
         let changed = news || changed_at(&self.records) != self.records_at;
         if changed {
             self.read_records(options);
