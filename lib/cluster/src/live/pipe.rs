@@ -217,3 +217,48 @@ fn once(input: &str, mut out: Batch) -> Result<(), Gone> {
     out.ended(read.err().map(|error| error.to_string()));
     out.send()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::live::Event;
+
+    fn event(kind: &str, name: &str) -> String {
+        format!("{{\"type\":\"{kind}\",\"object\":{{\"kind\":\"Node\",\"metadata\":{{\"name\":\"{name}\"}}}}}}\n")
+    }
+
+    #[test]
+    fn a_writer_that_has_taken_over_and_is_quiet_is_believed_in_the_end() {
+        let (sender, events) = sync_channel(16);
+        let out = Batch::new(0, sender);
+        let mut ear = Ear { out, roll: Some(RollCall::default()), stay: Stay::default() };
+        let mut stream = Stream::new("nodes");
+        let mut say = |ear: &mut Ear, text: &str| {
+            ear.stay.spoke = true;
+            stream.feed(text.as_bytes(), &mut |said| ear.hear(said));
+        };
+        say(&mut ear, &[event("ADDED", "a"), event("ADDED", "b")].concat());
+        assert_eq!(ear.stay.patience(None), Some(QUIET));
+        ear.quiet();
+        assert_eq!(ear.stay.patience(None), None, "nobody was there before: nothing can be missing");
+        // The next one, as the pipe begins it.
+        ear.roll.as_mut().unwrap().begin();
+        ear.stay = Stay { owing: true, ..Stay::default() };
+        assert_eq!(ear.stay.patience(None), None, "it is waited for as long as it takes to come");
+        say(&mut ear, &event("ADDED", "b"));
+        ear.quiet();
+        assert_eq!(ear.stay.patience(None), Some(GIVEN_UP), "listed, and what is missing may be late");
+        ear.out.send().unwrap();
+        let is_removal = |event: &Event| matches!(event, Event::Changes(changes) if changes.iter().any(|change| matches!(change, Change::Remove(_))));
+        assert!(!events.try_iter().any(|event| is_removal(&event)));
+        ear.quiet();
+        assert_eq!(ear.stay.patience(None), None);
+        ear.out.send().unwrap();
+        let events: Vec<Event> = events.try_iter().collect();
+        assert!(
+            matches!(&events[..], [Event::Changes(changes)] if matches!(&changes[..], [Change::Remove(name)] if name.to_string() == "Node/a"))
+        );
+    }
+}
