@@ -72,6 +72,8 @@ impl Server {
             .map_err(|error| failed(error.to_string()))?;
         let response = match timeout(self.silence, self.client.send(request)).await {
             Ok(Ok(response)) => response,
+            // What kube wraps it in says nothing.
+            Ok(Err(kube::Error::Service(error))) => return Err(self.unreachable(reasons(error.as_ref()))),
             Ok(Err(error)) => return Err(self.unreachable(reasons(&error))),
             Err(_) => return Err(self.unreachable(format!("no answer for {} s", self.silence.as_secs()))),
         };
