@@ -1,8 +1,8 @@
 //! Watch streams, torn anywhere: what they say does not depend on how their bytes are cut up, and is bounded.
 #![no_main]
 
-use chainkit_cluster::{ClusterState, Reader, Said, Stream};
 use chainkit_cluster::model::Change;
+use chainkit_cluster::{ClusterState, MAX_PROBLEMS, Reader, Said, Stream};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -28,7 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
     // A saved watch is read as the stream was, as far as both go.
     let mut reader = Reader::default();
     reader.text("watch", &String::from_utf8_lossy(stream));
-    reader.finish();
+    assert!(reader.finish().problems.len() <= MAX_PROBLEMS);
 });
 
 fn said(bytes: &[u8], piece: usize) -> Vec<Said> {
