@@ -1,6 +1,6 @@
 complete -c flowdump -l attach -d 'Attach the datapath while this runs, where nothing else has: to a pod (NS/POD), a host-side interface, or all' -r
 complete -c flowdump -s r -l read -d 'Read saved lines from this file, or from stdin (-)' -r -F
-complete -c flowdump -l pods -d 'Take names from this file, or from stdin (-): what kubectl get pods,services,nodes,namespaces -A -o json prints' -r -F
+complete -c flowdump -l pods -d 'Take names from this file, folder or FIFO, or from stdin (-): what kubectl get pods,services,nodes,namespaces -A -o json prints, or a watch. May be given again' -r
 complete -c flowdump -l buffer -d 'Size of the ring buffer between kernel and this program' -r
 complete -c flowdump -l node-name -d 'Name of this node; without it $NODE_NAME, else the host name' -r
 complete -c flowdump -l root -d 'Put this directory in front of all paths of the host' -r -F

@@ -68,9 +68,10 @@ struct SourceArgs {
     #[arg(short, long)]
     follow: bool,
 
-    /// Take names from this file, or from stdin (-): what kubectl get pods,services,nodes,namespaces -A -o json prints
+    /// Take names from this file, folder or FIFO, or from stdin (-): what kubectl get pods,services,nodes,namespaces -A
+    /// -o json prints, or a watch. May be given again
     #[arg(long, value_name = "FILE")]
-    pods: Option<PathBuf>,
+    pods: Vec<String>,
 
     /// Tell every packet, not only the first ones and what changes
     #[arg(long)]
@@ -179,7 +180,7 @@ pub(crate) struct Options {
     /// Go on as flows come.
     pub(crate) follow: bool,
     /// Kubernetes objects; `-` is stdin.
-    pub(crate) pods: Option<PathBuf>,
+    pub(crate) pods: Vec<String>,
     /// Which flows.
     pub(crate) filter: Filter,
     /// End after so many flows.
@@ -218,8 +219,11 @@ impl Options {
         let source = SourceArgs::from_arg_matches(matches)?;
         let selection = SelectionArgs::from_arg_matches(matches)?;
         let output = OutputArgs::from_arg_matches(matches)?;
-        let is_stdin = |path: &Option<PathBuf>| path.as_ref().is_some_and(|path| path.as_os_str() == "-");
-        if is_stdin(&source.read) && is_stdin(&source.pods) {
+        let from_stdin = source.pods.iter().filter(|input| *input == "-").count();
+        if from_stdin > 1 {
+            return Err(Failure::usage("--pods - was given twice: stdin can be read once").into());
+        }
+        if source.read.as_ref().is_some_and(|path| path.as_os_str() == "-") && from_stdin > 0 {
             let failure = Failure::usage("-r - and --pods - both read stdin, which can be read once");
             return Err(failure.remedy("give one of them a file").into());
         }

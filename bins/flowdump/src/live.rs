@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use chainkit_abi::{ObserverFilter, SLOTS, filter_bit, hook};
 use chainkit_bpf::{Datapath, Direction, Key, Losses, NodeLock, Observer, ObserverSettings, hidden, monotonic};
 use chainkit_cli::{Exit, Failure};
-use chainkit_cluster::{ENDPOINTS_FOLDER, Names, Objects, read_endpoints};
+use chainkit_cluster::{ENDPOINTS_FOLDER, Names, read_endpoints};
 use chainkit_flow::{Connection, ConnectionKey, Decoder, Resolver, WallClock};
 use chainkit_node::{Interface, addresses, interfaces};
 use jiff::Timestamp;
@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Options, sink: &mut Sink) -> anyhow::Result<Exit> {
         return Err(Failure::usage(format!("--root {}: there is no such folder", root.display())).into());
     }
     let told_to_end = signals()?;
-    let mut known = Known::read(options)?;
+    let mut known = Known::read(options, &told_to_end)?;
     let mut source = Source::open(options, &known.names)?;
     let mut decoder = Decoder::new(&node_name(options), wall_clock(), known.resolver());
     let outcome = watch(options, sink, &told_to_end, &mut known, &mut source, &mut decoder);
@@ -283,7 +283,7 @@ fn show_tables(
 
 /// What is known of the node and the cluster.
 struct Known {
-    objects: Objects,
+    cluster: names::Cluster,
     names: Arc<Names>,
     records_at: Option<SystemTime>,
     records: PathBuf,
@@ -293,9 +293,9 @@ struct Known {
 }
 
 impl Known {
-    fn read(options: &Options) -> anyhow::Result<Self> {
+    fn read(options: &Options, told_to_end: &AtomicBool) -> anyhow::Result<Self> {
         let mut known = Self {
-            objects: names::objects(options)?,
+            cluster: names::Cluster::open(&options.pods, &options.log, told_to_end)?,
             names: Arc::default(),
             records_at: None,
             records: options.root.path(ENDPOINTS_FOLDER),
@@ -312,7 +312,8 @@ impl Known {
         let addresses = own_addresses()?;
         let moved = addresses != self.addresses;
         self.addresses = addresses;
-        let changed = changed_at(&self.records) != self.records_at;
+        let news = self.cluster.refresh(&options.log);
+        let changed = news || changed_at(&self.records) != self.records_at;
         if changed {
             self.read_records(options);
         }
@@ -325,7 +326,9 @@ impl Known {
         for warning in warnings {
             options.log.warning(warning);
         }
-        self.names = Arc::new(Names::new(&self.objects, &records));
+        let began = Instant::now();
+        self.names = Arc::new(Names::new(&self.cluster.objects, &records));
+        self.cluster.named(began);
     }
 
     fn resolver(&self) -> Resolver {

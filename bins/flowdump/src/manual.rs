@@ -72,6 +72,14 @@ Names of the whole cluster, and one namespace of it:
     kubectl get pods,services,nodes,namespaces -A -o json > cluster.json
     flowdump --pods cluster.json --namespace shop
 
+Names that follow the cluster, one stream for each kind. A server ends a watch after some time, and kubectl with it: a
+FIFO is read on when the next writer opens it, and what that one does not list is forgotten ten seconds after its list:
+
+    mkfifo pods services
+    while kubectl get pods -A --watch --output-watch-events -o json > pods; do :; done &
+    while kubectl get services -A --watch --output-watch-events -o json > services; do :; done &
+    flowdump --pods pods --pods services
+
 Attach for as long as it takes to see who talks to a pod:
 
     flowdump --attach shop/web --pod shop/web --first 20

@@ -38,7 +38,8 @@ fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
         (&["-r", "x", "--since", "1m", "--until", "2m"], "is later than --until"),
         (&["-r", "/no/such/file"], "cannot open /no/such/file: No such file"),
         (&["-r", "/"], "cannot read /: it is a folder"),
-        (&["-r", "-", "--pods", "/no/such/file"], "cannot open --pods /no/such/file: No such file"),
+        (&["-r", "-", "--pods", "/no/such/file"], "cannot read Kubernetes objects from /no/such/file: No such file"),
+        (&["--pods", "-", "--pods", "-"], "--pods - was given twice"),
     ] {
         let refused = run(arguments);
         let text = String::from_utf8(refused.stderr).unwrap();

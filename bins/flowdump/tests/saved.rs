@@ -212,10 +212,20 @@ fn names_are_put_to_flows_that_have_none() {
     let output = flowdump(&["-r", "-", "--pods", pods.to_str().unwrap(), "--pod", "shop/web"], line);
     assert_eq!(text(&output.stdout), "Nov 23 00:00:01.000: shop/web -> 192.0.2.1 (world) to-endpoint FORWARDED ()\n");
     assert!(
-        text(&output.stderr).contains("item 1 (Pod shop/bad): spec.containers: invalid type"),
+        text(&output.stderr).contains("pods.json:4: document 1: Pod/shop/bad: spec.containers: invalid type"),
         "{}",
         text(&output.stderr)
     );
+    let yaml = folder.path().join("yaml");
+    fs::create_dir(&yaml).unwrap();
+    fs::write(yaml.join("web.yaml"), "kind: Pod\nmetadata: {namespace: shop, name: web}\nstatus: {podIP: 10.0.0.1}\n")
+        .unwrap();
+    let output = flowdump(&["-r", "-", "--pods", yaml.to_str().unwrap(), "--pod", "shop/web", "--strict"], line);
+    assert_eq!((text(&output.stdout).lines().count(), text(&output.stderr)), (1, String::new()), "a folder of YAML");
+    fs::write(yaml.join("bad.yaml"), "{").unwrap();
+    fs::remove_file(yaml.join("web.yaml")).unwrap();
+    let output = flowdump(&["-r", "-", "--pods", yaml.to_str().unwrap()], line);
+    assert_eq!(output.status.code(), Some(2), "nothing but what is no use: {}", text(&output.stderr));
     let output = flowdump(&["-r", "-", "--pods", pods.to_str().unwrap(), "-j"], line);
     let named: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(named["flow"]["source"]["pod_name"], "web");

@@ -28,8 +28,8 @@ fn command() -> Command {
         .subcommand_required(true)
         .about("Say what network policies mean")
         .long_about(
-            "Reads Kubernetes objects from files and says what their network policies mean: who may reach whom, why, \
-             and which policies do not say what they seem to. It needs no cluster and no privilege.",
+            "Reads Kubernetes objects from files, or from a cluster, and says what their network policies mean: who may \
+             reach whom, why, and which policies do not say what they seem to. It needs no privilege, and no cluster.",
         )
         .after_help(manual::EXAMPLES_IN_SHORT)
 }

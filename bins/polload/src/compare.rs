@@ -10,6 +10,7 @@ use chainkit_policy::{Comparison, Difference, End, Engine, Options, Question, Tr
 use clap::Args;
 use serde::Serialize;
 
+use crate::api::ApiArgs;
 use crate::inputs::{Inputs, Shared};
 use crate::pairs;
 
@@ -26,6 +27,10 @@ pub(crate) struct Ask {
 
     #[command(flatten)]
     shared: Shared,
+
+    /// What the API server has belongs to both sides, too
+    #[command(flatten)]
+    api: ApiArgs,
 
     /// Show at most so many differences
     #[arg(long, value_name = "N", default_value = "10")]
@@ -59,7 +64,7 @@ impl chainkit_cli::Row for Row {
 }
 
 pub(crate) fn run(ask: &Ask, question: Question, log: &Log) -> anyhow::Result<Exit> {
-    let sides = ask.shared.beside([("A", &ask.a), ("B", &ask.b)])?;
+    let sides = ask.shared.beside([("A", Some(&ask.a)), ("B", Some(&ask.b))], &ask.api, log)?;
     let [a, b] = &sides;
     let mut told = BTreeSet::new();
     let clusters = [a.read_beside(log, &mut told)?, b.read_beside(log, &mut told)?];

@@ -69,7 +69,7 @@ impl Change {
 }
 
 pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
-    let [old, new] = ask.sides.each()?;
+    let [old, new] = ask.sides.each(log)?;
     let clusters = [pairs::read(&old, log)?, pairs::read(&new, log)?];
     let empty = clusters.each_ref().map(|cluster| cluster.workloads.is_empty());
     if empty == [true, true] {

@@ -2,20 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::io::Read;
-use std::sync::Arc;
 
 use chainkit_cli::{Failure, Log};
+use chainkit_cluster::Reader;
 use chainkit_cluster::model::Cluster;
-use chainkit_cluster::{MAX_INPUT_BYTES, Reader};
 use clap::Args;
+
+use crate::api::ApiArgs;
 
 /// Where objects come from.
 #[derive(Args, Debug)]
 pub(crate) struct Inputs {
-    /// Files, folders, or - for stdin
-    #[arg(value_name = "IN", required = true)]
+    /// Files, folders, FIFOs, or - for stdin
+    #[arg(value_name = "IN", required_unless_present = "api")]
     inputs: Vec<String>,
+
+    #[command(flatten)]
+    api: ApiArgs,
 
     /// Refuse everything if anything of it cannot be used
     #[arg(long)]
@@ -25,21 +28,24 @@ pub(crate) struct Inputs {
     #[arg(skip)]
     side: Option<&'static str>,
 
-    /// Standard input, where it has been read for both sides.
+    /// What has been read for both sides.
     #[arg(skip)]
-    stdin: Option<Arc<str>>,
+    shared: Option<Reader>,
 }
 
 /// Where two sets of objects come from, one to be held against the other.
 #[derive(Args, Debug)]
 pub(crate) struct Sides {
-    /// What it was: a file, a folder, or - for stdin
+    /// What it was: a file, a folder, a FIFO, or - for stdin; left out with --api, whose cluster it is then
     #[arg(value_name = "OLD")]
     old: String,
 
     /// What it has become, likewise
-    #[arg(value_name = "NEW")]
-    new: String,
+    #[arg(value_name = "NEW", required_unless_present = "api", conflicts_with = "api")]
+    new: Option<String>,
+
+    #[command(flatten)]
+    api: ApiArgs,
 
     #[command(flatten)]
     shared: Shared,
@@ -47,8 +53,17 @@ pub(crate) struct Sides {
 
 impl Sides {
     /// The old side and the new one.
-    pub(crate) fn each(&self) -> anyhow::Result<[Inputs; 2]> {
-        self.shared.beside([("OLD", &self.old), ("NEW", &self.new)])
+    pub(crate) fn each(&self, log: &Log) -> anyhow::Result<[Inputs; 2]> {
+        // One that stands alone is the new one.
+        let (old, new) = match &self.new {
+            Some(new) => (Some(&self.old), new),
+            None => (None, &self.old),
+        };
+        let [mut old, new] = self.shared.beside([("OLD", old), ("NEW", Some(new))], &ApiArgs::default(), log)?;
+        if self.new.is_none() {
+            old.api = self.api.clone();
+        }
+        Ok([old, new])
     }
 }
 
@@ -66,31 +81,31 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Two sides, by what the command calls them, each with what belongs to both.
-    pub(crate) fn beside(&self, sides: [(&'static str, &String); 2]) -> anyhow::Result<[Inputs; 2]> {
-        stdin_once(self.with.iter().chain(sides.map(|(_, input)| input)))?;
-        // It can be read once, and is read by both.
-        let stdin = if self.with.iter().any(|input| input == "-") { Some(stdin()?) } else { None };
+    /// Two sides, by what the command calls them, each with what belongs to both: what `--with` names, and what `api` has.
+    pub(crate) fn beside(
+        &self,
+        sides: [(&'static str, Option<&String>); 2],
+        api: &ApiArgs,
+        log: &Log,
+    ) -> anyhow::Result<[Inputs; 2]> {
+        stdin_once(self.with.iter().chain(sides.iter().filter_map(|(_, input)| *input)))?;
+        let shared = if self.with.is_empty() && !api.wanted() {
+            None
+        } else {
+            let mut reader = Reader::default();
+            api.read(&mut reader)?.into_iter().for_each(|note| log.info(note));
+            reader.inputs(&self.with).map_err(|error| Failure::usage(error.to_string()))?;
+            Some(reader)
+        };
         Ok(sides.map(|(side, input)| Inputs {
-            // What comes last counts.
-            inputs: self.with.iter().chain([input]).cloned().collect(),
+            inputs: input.into_iter().cloned().collect(),
+            api: ApiArgs::default(),
             strict: self.strict,
             side: Some(side),
-            stdin: stdin.clone(),
+            // What a side says of an object comes last, and counts.
+            shared: shared.clone(),
         }))
     }
-}
-
-/// All of standard input.
-fn stdin() -> anyhow::Result<Arc<str>> {
-    let wrong = |reason: String| Failure::usage(format!("cannot read Kubernetes objects from -: {reason}"));
-    let mut text = String::new();
-    let read = std::io::stdin().lock().take(MAX_INPUT_BYTES + 1).read_to_string(&mut text);
-    read.map_err(|error| wrong(error.to_string()))?;
-    if text.len() as u64 > MAX_INPUT_BYTES {
-        return Err(wrong(format!("longer than {} MiB", MAX_INPUT_BYTES >> 20)).remedy("give it in parts").into());
-    }
-    Ok(text.into())
 }
 
 fn stdin_once<'a>(inputs: impl IntoIterator<Item = &'a String>) -> anyhow::Result<()> {
@@ -108,7 +123,7 @@ impl Inputs {
 
     /// The same, without what has been told of the other side.
     pub(crate) fn read_beside(&self, log: &Log, told: &mut BTreeSet<String>) -> anyhow::Result<Cluster> {
-        let cluster = self.read_quietly()?;
+        let cluster = self.read_quietly(log)?;
         for problem in &cluster.problems {
             if told.insert(problem.to_string()) {
                 log.warning(self.of_this(problem));
@@ -126,15 +141,13 @@ impl Inputs {
     }
 
     /// Reads the objects for a command that tells problems in its own way.
-    pub(crate) fn read_quietly(&self) -> anyhow::Result<Cluster> {
+    pub(crate) fn read_quietly(&self, log: &Log) -> anyhow::Result<Cluster> {
         stdin_once(&self.inputs)?;
-        let mut reader = Reader::default();
-        for input in &self.inputs {
-            match &self.stdin {
-                Some(text) if input == "-" => reader.text(input, text),
-                _ => reader.input(input).map_err(|error| Failure::usage(error.to_string()))?,
-            }
+        let mut reader = self.shared.clone().unwrap_or_default();
+        for note in self.api.read(&mut reader)? {
+            log.info(self.of_this(note));
         }
+        reader.inputs(&self.inputs).map_err(|error| Failure::usage(error.to_string()))?;
         Ok(reader.finish())
     }
 
@@ -152,7 +165,9 @@ impl Inputs {
             && cluster.network_policies.is_empty()
             && cluster.cluster_policies.is_empty();
         if is_empty {
-            let inputs = self.inputs.join(", ");
+            let api = self.api.wanted().then_some("the API server");
+            let inputs: Vec<&str> = api.into_iter().chain(self.inputs.iter().map(String::as_str)).collect();
+            let inputs = inputs.join(", ");
             return Err(Failure::usage(format!("no Kubernetes objects of use in {inputs}"))
                 .remedy("give pods or their templates, namespaces and policies")
                 .into());

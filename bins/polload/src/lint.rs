@@ -67,7 +67,7 @@ impl Row for Finding {
 }
 
 pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
-    let cluster = ask.inputs.read_quietly()?;
+    let cluster = ask.inputs.read_quietly(log)?;
     if let Some(first) = cluster.problems.first().filter(|_| ask.inputs.strict()) {
         let problems = cluster.problems.len() + cluster.more_problems;
         return Err(Failure::usage(format!("{problems} things cannot be used, the first is {first}"))

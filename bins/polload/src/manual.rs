@@ -27,7 +27,11 @@ pub(crate) const SECTIONS: &[Section] = &[
     Section {
         title: "INPUT",
         text: "\
-Each IN is a file, a folder (every .yaml, .yml and .json in it, at any depth; names that begin with a dot are passed over and links are not followed out of it), or - for standard input. YAML may have any number of documents; JSON is what kubectl get -o json prints; lists may be typed or not.
+Each IN is a file, a folder (every .yaml, .yml and .json in it, at any depth; names that begin with a dot are passed over and links are not followed out of it), a FIFO, or - for standard input. YAML may have any number of documents; JSON is what kubectl get -o json prints; lists may be typed or not.
+
+A file, FIFO or standard input may be a watch: what kubectl get KIND -A --watch --output-watch-events -o json prints, one stream for each kind. ADDED and MODIFIED say what an object is, DELETED that it is gone, and of an object the last word counts. A watch that goes on is read until it has been quiet for a second; FIFOs are read all at once. A document that is torn or foreign is told, and the next line that begins with a brace begins the next one.
+
+With --api all this is listed once from the API server that the kubeconfig names ($KUBECONFIG, ~/.kube/config, or --kubeconfig FILE, and --context NAME), or in a pod from the cluster's own; IN, if any, comes on top of it. That takes the verb list on pods, nodes, namespaces, services, endpointslices.discovery.k8s.io, networkpolicies.networking.k8s.io and, where the cluster has them, adminnetworkpolicies, baselineadminnetworkpolicies and clusternetworkpolicies of policy.networking.k8s.io, in all namespaces. Only pods come from there, and not the templates they are made from. With diff --api the cluster is OLD, and only NEW is given.
 
 Read are pods and pod templates (Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, CronJob, ReplicationController), namespaces, nodes, services, endpoint slices, NetworkPolicy, AdminNetworkPolicy and BaselineAdminNetworkPolicy (v1alpha1), and ClusterNetworkPolicy (v1alpha2). Objects of other kinds are counted and passed over.
 
@@ -75,8 +79,11 @@ redundant looks at each policy and rule alone, and asks of every pod that it sel
 2
   Wrong usage or bad input.
 
+3
+  The API server does not take the credentials, or they do not allow what is needed.
+
 4
-  It failed.",
+  It failed; the API server cannot be reached or gives no objects.",
     },
     Section {
         title: "EXAMPLES",
@@ -93,6 +100,10 @@ What a change of the manifests opens and closes in a running cluster:
 
     kubectl get pods,namespaces,networkpolicies -A -o yaml | polload diff - manifests/
 
+The same, asking the cluster itself:
+
+    polload diff --api manifests/
+
 Whether policies written anew allow the same to the pods of a running cluster:
 
     kubectl get pods,services,namespaces,nodes -A -o yaml | polload equivalent old/ new/ --with -
@@ -107,7 +118,14 @@ Which rules can go all at once:
 
 What is wrong with the policies of a running cluster:
 
-    kubectl get pods,services,namespaces,networkpolicies -A -o yaml | polload lint -",
+    kubectl get pods,services,namespaces,networkpolicies -A -o yaml | polload lint -
+
+Who may reach whom, from streams that other programs read, too:
+
+    mkfifo pods policies
+    kubectl get pods -A --watch --output-watch-events -o json > pods &
+    kubectl get networkpolicies -A --watch --output-watch-events -o json > policies &
+    polload matrix pods policies",
     },
     Section { title: "SEE ALSO", text: "cni-chain(1), flowdump(1), mapstat(1), netcheck(1)" },
 ];

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
+pub(crate) use change::Named;
 pub use change::{Change, Object, ObjectName};
 pub(crate) use cluster_policy::RawSpec;
 pub use cluster_policy::{
@@ -159,8 +160,21 @@ pub struct Workload {
     pub service_account: String,
     /// When it was created, in seconds since 1970; 0 where it does not say. Of two pods with one address, the younger has it.
     pub created: i64,
+    /// What is known of a pod beyond what policy looks at; none for a template.
+    pub facts: Option<Box<PodFacts>>,
     /// Where it stands.
     pub origin: Origin,
+}
+
+/// What tells a pod from its namesakes, and where it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodFacts {
+    /// Its UID; empty where it does not say.
+    pub uid: String,
+    /// The controller that it names as its owner.
+    pub controller: Option<Owner>,
+    /// Addresses of the node it runs on (`status.hostIPs`).
+    pub host_addresses: Vec<IpAddr>,
 }
 
 /// What owns a pod.

@@ -39,11 +39,11 @@ impl Names {
     pub fn new(objects: &Objects, records: &[EndpointRecord]) -> Self {
         let mut names = Self {
             namespaces: objects.namespaces.clone(),
-            nodes: objects.nodes.iter().cloned().collect(),
+            nodes: objects.node_addresses(),
             whole_cluster: !objects.is_empty(),
             ..Self::default()
         };
-        for pod in &objects.pods {
+        for pod in objects.pods() {
             names.by_name.insert((pod.namespace.clone(), pod.name.clone()), Arc::clone(pod));
             for address in &pod.addresses {
                 // An address passes from a pod that ends to one that starts: the younger one has it.
@@ -53,7 +53,7 @@ impl Names {
                 }
             }
         }
-        for service in &objects.services {
+        for service in objects.services() {
             names.add_service(service);
         }
         for record in records {
@@ -172,7 +172,7 @@ mod tests {
 
     fn objects(json: &str) -> Objects {
         let mut objects = Objects::default();
-        assert_eq!(objects.read(json.as_bytes(), "test").unwrap(), []);
+        assert_eq!(objects.text("test", json), []);
         objects
     }
 

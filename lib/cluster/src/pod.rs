@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
-use crate::item::Item;
+use crate::model::{self, Labels, Owner};
 
 /// A pod, as far as its traffic is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,46 +38,27 @@ pub struct Workload {
 }
 
 impl Pod {
-    /// Takes what is of use from an API object; addresses that are none are told to `item` and left out.
-    pub(crate) fn from_api(pod: core::Pod, item: &mut Item<'_>) -> Self {
-        let spec = pod.spec.unwrap_or_default();
-        let status = pod.status.unwrap_or_default();
-        let own_address =
-            !spec.host_network.unwrap_or_default() && !matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-        let mut addresses = Vec::new();
-        if own_address {
-            for (index, address) in status.pod_ips.iter().flatten().enumerate() {
-                addresses.extend(item.address(&format!("status.podIPs[{index}].ip"), &address.ip));
-            }
-            // Older servers fill this one alone.
-            if status.pod_ips.as_ref().is_none_or(Vec::is_empty)
-                && let Some(address) = &status.pod_ip
-            {
-                addresses.extend(item.address("status.podIP", address));
-            }
-        }
+    /// Takes what is of use from a pod of the cluster.
+    pub(crate) fn new(pod: model::Workload) -> Self {
+        let facts = pod.facts.map(|facts| *facts).unwrap_or_default();
         Self {
-            workloads: workloads(&pod.metadata),
-            namespace: pod.metadata.namespace.unwrap_or_default(),
-            name: pod.metadata.name.unwrap_or_default(),
-            uid: pod.metadata.uid.unwrap_or_default(),
-            labels: pod.metadata.labels.unwrap_or_default(),
+            workloads: facts.controller.map(|controller| workload(&controller, &pod.labels)).into_iter().collect(),
+            namespace: pod.namespace,
+            name: pod.name,
+            uid: facts.uid,
+            labels: pod.labels,
             container_id: String::new(),
-            addresses,
-            node: spec.node_name,
-            created: pod.metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
+            // On the host's network it bears the address of its node.
+            addresses: if pod.host_network { Vec::new() } else { pod.addresses },
+            node: pod.node,
+            created: pod.created,
         }
     }
 }
 
-/// The controller that owns a pod, one step up where the pod itself tells it.
-fn workloads(metadata: &ObjectMeta) -> Vec<Workload> {
-    let owners = metadata.owner_references.iter().flatten();
-    let Some(owner) = owners.into_iter().find(|owner| owner.controller == Some(true)) else {
-        return Vec::new();
-    };
-    let labels = metadata.labels.as_ref();
-    let hash = labels.and_then(|labels| labels.get("pod-template-hash")).map(String::as_str);
+/// A controller as a workload, one step up where the pod itself tells it.
+fn workload(owner: &Owner, labels: &Labels) -> Workload {
+    let hash = labels.get("pod-template-hash").map(String::as_str);
     let (name, kind) = match owner.kind.as_str() {
         // A Deployment names its ReplicaSets NAME-HASH, and labels their pods with the hash.
         "ReplicaSet" => match hash.and_then(|hash| owner.name.strip_suffix(hash)?.strip_suffix('-')) {
@@ -93,7 +71,7 @@ fn workloads(metadata: &ObjectMeta) -> Vec<Workload> {
         },
         kind => (owner.name.as_str(), kind),
     };
-    vec![Workload { name: name.to_owned(), kind: kind.to_owned() }]
+    Workload { name: name.to_owned(), kind: kind.to_owned() }
 }
 
 /// The CronJob that a Job of this name comes from: its controller names Jobs NAME-MINUTES, the scheduled time in minutes
@@ -107,15 +85,12 @@ fn cron_job(job: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
     fn workload(kind: &str, name: &str, hash: Option<&str>) -> (String, String) {
-        let owner =
-            OwnerReference { kind: kind.into(), name: name.into(), controller: Some(true), ..Default::default() };
-        let labels = hash.map(|hash| BTreeMap::from([("pod-template-hash".to_owned(), hash.to_owned())]));
-        let found = workloads(&ObjectMeta { owner_references: Some(vec![owner]), labels, ..Default::default() });
-        assert_eq!(found.len(), 1);
-        (found[0].kind.clone(), found[0].name.clone())
+        let owner = Owner { kind: kind.to_owned(), name: name.to_owned() };
+        let labels = hash.map(|hash| ("pod-template-hash".to_owned(), hash.to_owned()));
+        let found = super::workload(&owner, &labels.into_iter().collect());
+        (found.kind, found.name)
     }
 
     fn named(kind: &str, name: &str) -> (String, String) {
@@ -141,8 +116,5 @@ mod tests {
     #[test]
     fn other_owners_are_named_as_they_are() {
         assert_eq!(workload("StatefulSet", "db", None), named("StatefulSet", "db"));
-        let owner = OwnerReference { kind: "ConfigMap".into(), name: "x".into(), ..Default::default() };
-        let metadata = ObjectMeta { owner_references: Some(vec![owner]), ..Default::default() };
-        assert_eq!(workloads(&metadata), [], "an owner that is no controller");
     }
 }

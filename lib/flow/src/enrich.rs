@@ -99,7 +99,7 @@ mod tests {
         let mut objects = Objects::default();
         let pods = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"namespace":"shop","name":"web"},
             "spec":{"containers":[]},"status":{"podIP":"10.0.0.1"}}"#;
-        objects.read(pods.as_bytes(), "test").unwrap();
+        assert_eq!(objects.text("test", pods), []);
         let resolver = Resolver::new(Arc::new(Names::new(&objects, &[])), "", &[]);
 
         let line = br#"{"flow":{"IP":{"source":"10.0.0.1","destination":"192.0.2.1"},"source":{"ID":7,"identity":4711},

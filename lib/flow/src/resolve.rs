@@ -209,7 +209,7 @@ mod tests {
 
     fn resolver(json: &str) -> Resolver {
         let mut objects = Objects::default();
-        assert_eq!(objects.read(json.as_bytes(), "test").unwrap(), []);
+        assert_eq!(objects.text("test", json), []);
         Resolver::new(Arc::new(Names::new(&objects, &[])), "n1", &["10.1.9.9".parse().unwrap()])
     }
 

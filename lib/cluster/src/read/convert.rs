@@ -9,21 +9,17 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::Key;
-use super::kinds::{Template, owner};
+use super::kinds::{Key, Template, controller, owner};
 use super::text::Body;
 use super::yaml::Fault;
 use crate::model::{
-    EndpointPort, EndpointSlice, Lines, NamedPort, Namespace, Node, Origin, Protocol, Service, ServiceEndpoint,
-    ServicePort, TargetPort, Workload,
+    EndpointPort, EndpointSlice, Lines, NamedPort, Namespace, Node, Origin, PodFacts, Protocol, Service,
+    ServiceEndpoint, ServicePort, TargetPort, Workload,
 };
 
 /// Fields that were left out, and why; the object counts without them.
 #[derive(Debug, Default)]
 pub(super) struct Faults(pub(super) Vec<(String, String)>);
-
-/// Kind and name of an owner.
-type OwnerName = (String, String);
 
 impl Faults {
     pub(super) fn push(&mut self, field: &str, reason: String) {
@@ -84,7 +80,7 @@ pub(super) fn node(node: core::Node, key: &Key, origin: Origin, faults: &mut Fau
     }
 }
 
-pub(super) fn pod(pod: core::Pod, key: &Key, origin: Origin, faults: &mut Faults) -> (Workload, Option<OwnerName>) {
+pub(super) fn pod(pod: core::Pod, key: &Key, origin: Origin, faults: &mut Faults) -> Workload {
     let spec = pod.spec.unwrap_or_default();
     let status = pod.status.unwrap_or_default();
     let mut addresses = Vec::new();
@@ -101,8 +97,16 @@ pub(super) fn pod(pod: core::Pod, key: &Key, origin: Origin, faults: &mut Faults
         }
     }
     let owner = owner(pod.metadata.owner_references.as_ref());
+    // Which address a node is reached on is told for its own sake elsewhere, and in full: here it may be wrong in silence.
+    let hosts = status.host_ips.iter().flatten().map(|host| &host.ip).chain(&status.host_ip);
+    let hosts = hosts.filter_map(|host| host.parse().ok()).map(|host: IpAddr| host.to_canonical());
+    let facts = PodFacts {
+        uid: pod.metadata.uid.clone().unwrap_or_default(),
+        controller: controller(pod.metadata.owner_references.as_ref()),
+        host_addresses: hosts.collect(),
+    };
     let workload = workload(&spec, "spec", pod.metadata, "Pod", key, origin, faults);
-    (Workload { addresses, ..workload }, owner)
+    Workload { addresses, owner, facts: Some(Box::new(facts)), ..workload }
 }
 
 /// What is common to a pod and a template.
@@ -131,6 +135,7 @@ fn workload(
             .clone()
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| "default".to_owned()),
+        facts: None,
         origin,
     }
 }
@@ -204,13 +209,7 @@ pub(super) fn template(body: Body<'_>, kind: Template, line: usize) -> Result<(F
 }
 
 impl FoundTemplate {
-    pub(super) fn into_workload(
-        self,
-        kind: Template,
-        key: &Key,
-        origin: Origin,
-        faults: &mut Faults,
-    ) -> (Workload, Option<OwnerName>) {
+    pub(super) fn into_workload(self, kind: Template, key: &Key, origin: Origin, faults: &mut Faults) -> Workload {
         if self.template.is_none() {
             faults.push("spec.template", "missing: its pods are taken to have no labels".to_owned());
         }
@@ -218,7 +217,7 @@ impl FoundTemplate {
         let owner = owner(self.metadata.owner_references.as_ref());
         let spec = template.spec.unwrap_or_default();
         let metadata = template.metadata.unwrap_or_default();
-        (workload(&spec, self.path, metadata, kind.name(), key, origin, faults), owner)
+        Workload { owner, ..workload(&spec, self.path, metadata, kind.name(), key, origin, faults) }
     }
 }
 

@@ -33,20 +33,26 @@ impl<'a> Text<'a> {
     /// The values of the text, one after the other.
     ///
     /// # Errors
-    /// Where the text is no JSON: the values before, and what is wrong.
-    pub(super) fn values(&self) -> (Vec<&'a RawValue>, Option<Fault>) {
+    /// Where the text is no JSON: the values before, what is wrong, and the byte behind which it is.
+    pub(super) fn values(&self) -> (Vec<&'a RawValue>, Option<(Fault, usize)>) {
         let mut values = Vec::new();
         for value in serde_json::Deserializer::from_str(self.text).into_iter::<&RawValue>() {
             match value {
                 Ok(value) => values.push(value),
                 Err(error) => {
                     let line = self.first_line.saturating_add(error.line()).saturating_sub(1);
-                    let reason = format!("no JSON: {}", crate::item::without_place(&error));
-                    return (values, Some(Fault { line, field: String::new(), reason }));
+                    let reason = format!("no JSON: {}", super::without_place(&error));
+                    let begin = values.last().map_or(0, |value: &&RawValue| self.end(value));
+                    return (values, Some((Fault { line, field: String::new(), reason }, begin)));
                 }
             }
         }
         (values, None)
+    }
+
+    /// The byte behind a value that was cut out of this text.
+    fn end(&self, value: &RawValue) -> usize {
+        (value.get().as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize) + value.get().len()
     }
 
     /// The line of a value that was cut out of this text.
@@ -88,7 +94,7 @@ impl<'a> Text<'a> {
             return Err(fault(line, format!("nested more than {MAX_DEPTH} deep")));
         }
         let text = value.get();
-        let broken = |error: serde_json::Error| fault(line, crate::item::without_place(&error));
+        let broken = |error: serde_json::Error| fault(line, super::without_place(&error));
         let value = match text.as_bytes().first() {
             Some(b'{') => {
                 let mut fields = Vec::new();

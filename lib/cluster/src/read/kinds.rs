@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::Deserialize;
 
-use crate::model::ClusterPolicyKind;
+use crate::model::{ClusterPolicyKind, ObjectName, Owner};
 
 /// A kind that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,6 +85,32 @@ impl Kind {
     }
 }
 
+/// What an object is, and what it is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) kind: Kind,
+    /// Empty for a kind without.
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+impl Key {
+    /// The name it is known by.
+    pub(super) fn object_name(&self) -> ObjectName {
+        let (namespace, name) = (self.namespace.clone(), self.name.clone());
+        match self.kind {
+            Kind::Pod => ObjectName::Workload { namespace, kind: "Pod".to_owned(), name },
+            Kind::Template(template) => ObjectName::Workload { namespace, kind: template.name().to_owned(), name },
+            Kind::Namespace => ObjectName::Namespace(name),
+            Kind::Node => ObjectName::Node(name),
+            Kind::Service => ObjectName::Service { namespace, name },
+            Kind::EndpointSlice => ObjectName::EndpointSlice { namespace, name },
+            Kind::NetworkPolicy => ObjectName::NetworkPolicy { namespace, name },
+            Kind::ClusterPolicy(kind) => ObjectName::ClusterPolicy { kind, name },
+        }
+    }
+}
+
 /// What is read of an object before its kind is known. What is no text is told later, where the object is typed.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "a Kubernetes object")]
@@ -100,10 +126,11 @@ pub(super) struct HeadMetadata {
     pub(super) namespace: Option<serde_json::Value>,
     pub(super) name: Option<serde_json::Value>,
     pub(super) generate_name: Option<serde_json::Value>,
+    pub(super) annotations: Option<serde_json::Value>,
 }
 
-/// The owner to be shown: the controller, or the first.
-pub(super) fn owner(references: Option<&Vec<OwnerReference>>) -> Option<(String, String)> {
+/// The owner to be shown, of those that an object names: the controller, or the first.
+pub(super) fn owner(references: Option<&Vec<OwnerReference>>) -> Option<Owner> {
     let references = references?;
     let controller = references.iter().find(|owner| owner.controller == Some(true));
     let owner = controller.or_else(|| references.first())?;
@@ -112,5 +139,11 @@ pub(super) fn owner(references: Option<&Vec<OwnerReference>>) -> Option<(String,
         return None;
     }
     let kind = if owner.kind.is_empty() { "Pod" } else { owner.kind.as_str() };
-    Some((kind.to_owned(), owner.name.clone()))
+    Some(Owner { kind: kind.to_owned(), name: owner.name.clone() })
+}
+
+/// The owner that an object names as its controller, whatever it is.
+pub(super) fn controller(references: Option<&Vec<OwnerReference>>) -> Option<Owner> {
+    let controller = references?.iter().find(|owner| owner.controller == Some(true))?;
+    Some(Owner { kind: controller.kind.clone(), name: controller.name.clone() })
 }

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Deserialize;
 
-use super::Key;
+use super::kinds::Key;
 use crate::model::{ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterRule, ClusterSubject, Protocol, RawSpec};
 use crate::selector;
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Action, ClusterPort, NAMESPACE_NAME_LABEL, NamedPort, Protocol, TargetPort, Workload};
+use crate::model::{Action, ClusterPort, NAMESPACE_NAME_LABEL, NamedPort, Origin, Protocol, TargetPort, Workload};
 use crate::selector;
 
 fn read(text: &str) -> Cluster {

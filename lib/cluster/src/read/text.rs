@@ -1,6 +1,8 @@
 //! From the text of a file to the objects in it: documents, lists, YAML or JSON.
 
+use super::WatchEvent;
 use super::json::{Fields, Text};
+use super::split;
 use super::tree::{MAX_VALUES, Tree, Value};
 use super::yaml::{self, Fault, Part};
 use serde_json::value::RawValue;
@@ -16,6 +18,36 @@ pub(super) struct Found<'a> {
     /// Its number in the list, from 0.
     pub(super) index: Option<usize>,
     pub(super) body: Body<'a>,
+}
+
+/// What a watch event says of its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// It is so.
+    Set(WatchEvent),
+    /// It is gone.
+    Remove,
+    /// It is none: a mark of how far the watch has come.
+    Bookmark,
+    /// It is none: what ended the watch.
+    Error,
+}
+
+/// Where in its file a text begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    /// The line, from 1.
+    pub(super) line: usize,
+    /// Documents before it.
+    pub(super) documents: usize,
+    /// Whether documents are looked for behind one that is torn.
+    pub(super) mend: bool,
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self { line: 1, documents: 0, mend: true }
+    }
 }
 
 /// What a typed list (`PodList`) says of its items.
@@ -35,26 +67,33 @@ pub(super) enum Body<'a> {
 pub(super) trait Sink {
     /// An object, which may be none of ours.
     fn object(&mut self, found: Found<'_>);
+    /// What a watch event says of an object.
+    fn event(&mut self, event: Event, found: Found<'_>);
     /// Something of a document that cannot be used.
     fn fault(&mut self, document: usize, fault: Fault);
 }
 
-/// Hands each object of a text to `sink`. Whether it is YAML or JSON is told from the text itself.
-pub(super) fn read(text: &str, sink: &mut dyn Sink) {
+/// Hands each object of a text to `sink`, and tells how many documents have come by its end. Whether it is YAML or JSON
+/// is told from the text itself.
+pub(super) fn read(text: &str, start: Start, sink: &mut dyn Sink) -> usize {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut document = 0;
-    for chunk in chunks(text) {
+    let mut document = start.documents;
+    for chunk in chunks(text, start.line) {
         if chunk.text.lines().all(says_nothing) {
             // A separator with nothing behind it is a document all the same to who counts separators.
             document += usize::from(chunk.separated);
             continue;
         }
-        document += 1;
-        if chunk.text.trim_start().starts_with(['{', '[']) && read_json(&chunk, document, sink) {
+        if chunk.text.trim_start().starts_with(['{', '['])
+            && let Some(documents) = read_json(&chunk, Start { documents: document, ..start }, sink)
+        {
+            document += documents;
             continue;
         }
+        document += 1;
         read_yaml(&chunk, document, sink);
     }
+    document
 }
 
 /// A piece between document separators.
@@ -67,16 +106,16 @@ struct Chunk<'a> {
 
 /// The documents of a text. A line that begins with `---` parts documents wherever it stands, in a block scalar, too
 /// (YAML 1.2.2, section 9.1.2), so that a document that is broken takes no other with it.
-fn chunks(text: &str) -> Vec<Chunk<'_>> {
+fn chunks(text: &str, first_line: usize) -> Vec<Chunk<'_>> {
     let mut chunks = Vec::new();
-    let mut chunk = Chunk { text: "", first_line: 1, separated: false };
+    let mut chunk = Chunk { text: "", first_line, separated: false };
     let (mut begin, mut at) = (0, 0);
     for (number, line) in text.split_inclusive('\n').enumerate() {
         if is_separator(line) {
             chunk.text = text.get(begin..at).unwrap_or_default();
             chunks.push(chunk);
             // What stands behind the separator on its line belongs to the document.
-            chunk = Chunk { text: "", first_line: number + 1, separated: true };
+            chunk = Chunk { text: "", first_line: first_line + number, separated: true };
             begin = at + 3;
         }
         at += line.len();
@@ -171,25 +210,42 @@ fn kind_of_lines(text: &str) -> Option<ListKind> {
     list_kind(field("apiVersion"), Some(field("kind")?))
 }
 
-/// Whether the text was JSON, as far as anyone can tell; nothing was handed on if not.
-fn read_json(chunk: &Chunk<'_>, document: usize, sink: &mut dyn Sink) -> bool {
+/// Reads a text that is JSON as far as anyone can tell, and tells how many documents it had; `None`: it is none, and
+/// nothing was handed on.
+fn read_json(chunk: &Chunk<'_>, start: Start, sink: &mut dyn Sink) -> Option<usize> {
     let text = Text::new(chunk.text, chunk.first_line);
-    let (values, fault) = text.values();
+    let (values, torn) = text.values();
     // YAML's flow style begins as JSON does.
     if values.is_empty() && !chunk.text.trim_start().starts_with("{\"") && !chunk.text.trim_start().starts_with("[{\"")
     {
         let is_json = chunk.text.trim_start_matches(['{', '[', ' ', '\n', '\r', '\t']).starts_with('"');
         if !is_json {
-            return false;
+            return None;
         }
     }
+    let before = start.documents;
+    let mut documents = 0;
     for value in values {
-        read_json_value(value, &text, document, sink);
+        documents += 1;
+        read_json_value(value, &text, before + documents, sink);
     }
-    if let Some(fault) = fault {
-        sink.fault(document, fault);
+    if let Some((fault, at)) = torn {
+        documents += 1;
+        sink.fault(before + documents, fault);
+        // What is torn takes no more with it than what stands before the next line that begins a document.
+        if let Some(rest) = next_document(chunk, at).filter(|_| start.mend) {
+            let rest_start = Start { line: rest.first_line, documents: before + documents, mend: false };
+            documents = split::read(rest.text, rest_start, sink).saturating_sub(before);
+        }
     }
-    true
+    Some(documents)
+}
+
+/// What follows from the next line behind byte `from` that begins with a brace.
+fn next_document<'a>(chunk: &Chunk<'a>, from: usize) -> Option<Chunk<'a>> {
+    let at = from + chunk.text.get(from..)?.find("\n{")? + 1;
+    let lines = chunk.text.get(..at)?.bytes().filter(|byte| *byte == b'\n').count();
+    Some(Chunk { text: chunk.text.get(at..)?, first_line: chunk.first_line + lines, separated: false })
 }
 
 fn read_json_value(value: &RawValue, text: &Text<'_>, document: usize, sink: &mut dyn Sink) {
@@ -198,16 +254,35 @@ fn read_json_value(value: &RawValue, text: &Text<'_>, document: usize, sink: &mu
     if value.get().starts_with('[') {
         match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
             Ok(items) => read_items(&items, None, text, document, sink),
-            Err(error) => sink.fault(document, broken(crate::item::without_place(&error))),
+            Err(error) => sink.fault(document, broken(super::without_place(&error))),
         }
         return;
     }
     let fields = match serde_json::from_str::<Fields<'_>>(value.get()) {
         Ok(fields) => fields.0,
-        Err(error) => return sink.fault(document, broken(crate::item::without_place(&error))),
+        Err(error) => return sink.fault(document, broken(super::without_place(&error))),
     };
     let field = |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
     let text_of = |wanted: &str| field(wanted).and_then(|value| serde_json::from_str::<String>(value.get()).ok());
+    if let (Some(name), Some(object), None) = (text_of("type"), field("object"), field("kind")) {
+        let event = match name.as_str() {
+            "ADDED" => Event::Set(WatchEvent::Added),
+            "MODIFIED" => Event::Set(WatchEvent::Modified),
+            "DELETED" => Event::Remove,
+            "BOOKMARK" => Event::Bookmark,
+            "ERROR" => Event::Error,
+            other => {
+                let reason = format!("{:?} is no watch event", other.chars().take(64).collect::<String>());
+                return sink.fault(document, Fault { field: "type".to_owned(), ..broken(reason) });
+            }
+        };
+        if let Err(fault) = text.check_size(object) {
+            return sink.fault(document, Fault { field: "object".to_owned(), ..fault });
+        }
+        let line = text.line(object);
+        let found = Found { document, line, list: None, index: None, body: Body::Json(object, text) };
+        return sink.event(event, found);
+    }
     let kind = list_kind(text_of("apiVersion").as_deref(), text_of("kind").as_deref());
     match field("items").map(|items| serde_json::from_str::<Option<Vec<&RawValue>>>(items.get())) {
         Some(Ok(items)) => read_items(&items.unwrap_or_default(), kind.as_ref(), text, document, sink),

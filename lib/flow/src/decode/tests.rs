@@ -13,7 +13,7 @@ const CLUSTER: &str = r#"
 
 fn decoder() -> Decoder {
     let mut objects = Objects::default();
-    assert_eq!(objects.read(CLUSTER.as_bytes(), "test").unwrap(), []);
+    assert_eq!(objects.text("test", CLUSTER), []);
     let record = EndpointRecord {
         namespace: "shop".into(),
         pod_name: "web".into(),
@@ -343,7 +343,7 @@ fn the_longest_line_stays_under_64_kib() {
         labels.join(",")
     );
     let mut objects = Objects::default();
-    objects.read(pod.as_bytes(), "test").unwrap();
+    assert_eq!(objects.text("test", &pod), []);
     let resolver = Resolver::new(Arc::new(Names::new(&objects, &[])), "n1", &[]);
     let mut decoder = Decoder::new("n1", WallClock::new(0, Timestamp::UNIX_EPOCH), resolver);
     let line = serde_json::to_string(&decoder.event(&syn())).unwrap();

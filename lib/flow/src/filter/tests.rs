@@ -272,7 +272,7 @@ fn decoder() -> Decoder {
             r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"namespace":"{namespace}","name":"{name}",
             "labels":{{"app":"{namespace}"}}}},"spec":{{"containers":[]}},"status":{{"podIP":"{address}"}}}}"#
         );
-        assert_eq!(objects.read(pod.as_bytes(), "test").unwrap(), []);
+        assert_eq!(objects.text("test", &pod), []);
     }
     let records: Vec<EndpointRecord> = (11..)
         .zip(PODS)

@@ -19,6 +19,7 @@ pub(super) fn workload() -> Workload {
         node: None,
         service_account: String::new(),
         created: 0,
+        facts: None,
         origin: Origin::none(),
     }
 }

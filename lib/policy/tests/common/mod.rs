@@ -44,6 +44,7 @@ pub fn pod(name: &str, of: &[(&str, &str)], address: &str) -> Workload {
         node: Some("n1".to_owned()),
         service_account: "default".to_owned(),
         created: 0,
+        facts: None,
         origin: Origin::none(),
     }
 }

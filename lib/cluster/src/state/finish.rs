@@ -2,75 +2,93 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::Reader;
 use crate::model::{Cluster, Labels, NAMESPACE_NAME_LABEL, Namespace, Origin, Owner, Workload};
 
 /// How many owners are followed; Kubernetes' own kinds make chains of three.
 const MAX_OWNERS: usize = 8;
 
-/// Kind and name of the owner of what has a namespace, a kind and a name.
-type Owners = HashMap<(String, String, String), (String, String)>;
+/// Namespace, kind and name of an object, and kind and name of its owner.
+type Owners<'a> = HashMap<(&'a str, &'a str, &'a str), (&'a str, &'a str)>;
 
-pub(super) fn finish(reader: Reader) -> Cluster {
-    let Reader { mut cluster, mut owners, .. } = reader;
-    add_deployments(&cluster.workloads, &mut owners);
-    keep_outermost_templates(&mut cluster.workloads, &owners);
-    for workload in &mut cluster.workloads {
-        workload.owner = outermost(workload, &owners);
-    }
+/// Makes a whole of objects as they were read, whose owners are those that they name themselves.
+pub(super) fn finish(mut cluster: Cluster) -> Cluster {
+    settle_owners(&mut cluster.workloads);
     add_namespaces(&mut cluster);
     sort(&mut cluster);
     cluster
 }
 
+/// Leaves each workload with its outermost owner, and out those templates that an owner's template speaks for.
+fn settle_owners(workloads: &mut Vec<Workload>) {
+    let owners = owners(workloads);
+    let templates: HashSet<(&str, &str, &str)> =
+        workloads.iter().filter(|workload| workload.kind != "Pod").map(place).collect();
+    let settled: Vec<Option<Option<Owner>>> = workloads
+        .iter()
+        .map(|workload| {
+            // A Deployment's template says what the templates of its ReplicaSets say, and only the newest of those says it.
+            let owner = owners.get(&place(workload)).map(|(kind, name)| (workload.namespace.as_str(), *kind, *name));
+            let counts = workload.kind == "Pod" || !owner.is_some_and(|owner| templates.contains(&owner));
+            counts.then(|| outermost(workload, &owners))
+        })
+        .collect();
+    let mut settled = settled.into_iter();
+    workloads.retain_mut(|workload| {
+        let Some(owner) = settled.next().flatten() else {
+            return false;
+        };
+        workload.owner = owner;
+        true
+    });
+}
+
+fn place(workload: &Workload) -> (&str, &str, &str) {
+    (&workload.namespace, &workload.kind, &workload.name)
+}
+
+fn owners(workloads: &[Workload]) -> Owners<'_> {
+    let mut owners: Owners<'_> = workloads
+        .iter()
+        .filter_map(|workload| {
+            let owner = workload.owner.as_ref()?;
+            Some((place(workload), (owner.kind.as_str(), owner.name.as_str())))
+        })
+        .collect();
+    add_deployments(workloads, &mut owners);
+    owners
+}
+
 /// A Deployment names its ReplicaSets NAME-HASH and labels their pods with the hash. Where the Deployment was given and
 /// the ReplicaSet was not, that tells whose pods they are.
-fn add_deployments(workloads: &[Workload], owners: &mut Owners) {
+fn add_deployments<'a>(workloads: &'a [Workload], owners: &mut Owners<'a>) {
     let deployments: HashSet<(&str, &str)> = workloads
         .iter()
         .filter(|workload| workload.kind == "Deployment")
         .map(|workload| (workload.namespace.as_str(), workload.name.as_str()))
         .collect();
     for pod in workloads.iter().filter(|workload| workload.kind == "Pod") {
-        let own = (pod.namespace.clone(), pod.kind.clone(), pod.name.clone());
-        let Some((kind, replica_set)) = owners.get(&own).filter(|(kind, _)| kind == "ReplicaSet") else {
+        let Some(set) = pod.owner.as_ref().filter(|owner| owner.kind == "ReplicaSet") else {
             continue;
         };
         let hash = pod.labels.get("pod-template-hash");
-        let name = hash.and_then(|hash| replica_set.strip_suffix(hash.as_str())?.strip_suffix('-'));
+        let name = hash.and_then(|hash| set.name.strip_suffix(hash.as_str())?.strip_suffix('-'));
         if let Some(name) = name.filter(|name| deployments.contains(&(pod.namespace.as_str(), *name))) {
-            let owned = (pod.namespace.clone(), kind.clone(), replica_set.clone());
-            let deployment = ("Deployment".to_owned(), name.to_owned());
-            owners.entry(owned).or_insert(deployment);
+            owners.entry((&pod.namespace, &set.kind, &set.name)).or_insert(("Deployment", name));
         }
     }
 }
 
-/// A Deployment's template says what the templates of its ReplicaSets say, and only the newest of those says it.
-fn keep_outermost_templates(workloads: &mut Vec<Workload>, owners: &Owners) {
-    let templates: HashSet<(String, String, String)> = workloads
-        .iter()
-        .filter(|workload| workload.kind != "Pod")
-        .map(|workload| (workload.namespace.clone(), workload.kind.clone(), workload.name.clone()))
-        .collect();
-    workloads.retain(|workload| {
-        let own = (workload.namespace.clone(), workload.kind.clone(), workload.name.clone());
-        let owner = owners.get(&own).map(|(kind, name)| (workload.namespace.clone(), kind.clone(), name.clone()));
-        workload.kind == "Pod" || !owner.is_some_and(|owner| templates.contains(&owner))
-    });
-}
-
-fn outermost(workload: &Workload, owners: &Owners) -> Option<Owner> {
+fn outermost(workload: &Workload, owners: &Owners<'_>) -> Option<Owner> {
     let mut owner = None;
-    let mut place = (workload.namespace.clone(), workload.kind.clone(), workload.name.clone());
+    let mut place = place(workload);
     for _ in 0..MAX_OWNERS {
         let Some((kind, name)) = owners.get(&place) else {
             break;
         };
-        owner = Some(Owner { kind: kind.clone(), name: name.clone() });
-        place = (place.0, kind.clone(), name.clone());
+        owner = Some((*kind, *name));
+        place = (place.0, kind, name);
     }
-    owner
+    owner.map(|(kind, name)| Owner { kind: kind.to_owned(), name: name.to_owned() })
 }
 
 fn add_namespaces(cluster: &mut Cluster) {
