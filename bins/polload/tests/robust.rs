@@ -309,7 +309,10 @@ fn text_without_any_structure_is_refused_in_bounded_memory() {
         let refused = run_within(MUCH, &["matrix", "-j", &file]);
         assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{name}: {}", refused.stderr);
         assert!(refused.stderr.contains("no Kubernetes objects of use in"), "{name}: {}", refused.stderr);
-        assert!(refused.stderr.len() < 4000, "{name}: {}", refused.stderr);
+        // A line that begins with a brace begins a document, of which each is told for itself as far as any are.
+        let told = if name == "brace.json" { "more objects or fields cannot be used" } else { "" };
+        let longest = if name == "brace.json" { 200_000 } else { 4000 };
+        assert!(refused.stderr.contains(told) && refused.stderr.len() < longest, "{name}: {}", refused.stderr);
         fs::remove_file(file).unwrap();
     }
 }
