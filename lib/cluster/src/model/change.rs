@@ -17,7 +17,6 @@ pub enum Change {
 }
 
 /// An object of any kind that means something here.
-#[allow(clippy::large_enum_variant, reason = "a change holds it in a box")]
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant, reason = "it is handed on in a box and kept by its kind")]
 pub enum Object {
