@@ -57,8 +57,9 @@ pub struct Classes {
     atom_ids: HashMap<Kind, AtomId>,
     free_atoms: Vec<AtomId>,
     atoms_of_group: Vec<Vec<AtomId>>,
-    /// The first is the region's own.
-    atoms_of_region: Vec<Vec<AtomId>>,
+    atoms_of_region: Vec<BTreeSet<AtomId>>,
+    /// By region the atom of those who are in it and are no pods.
+    own_of_region: Vec<AtomId>,
     /// Addresses of pods: the atom and the place in it.
     places: HashMap<IpAddr, (AtomId, u32)>,
     in_order: BTreeSet<IpAddr>,
@@ -211,7 +212,7 @@ impl Classes {
     }
 
     fn class_of_region(&self, region: RegionId) -> Option<ClassId> {
-        let atom = self.atoms_of_region.get(region as usize)?.first()?;
+        let atom = self.own_of_region.get(region as usize)?;
         self.atoms.get(*atom as usize).map(|atom| atom.class)
     }
 
@@ -272,17 +273,20 @@ impl Classes {
             atoms.extend(self.atoms_of_region.get(region as usize).into_iter().flatten());
         }
         for region in recut.gone {
-            let own = self.atoms_of_region.get(region as usize).and_then(|atoms| atoms.first()).copied();
+            let own = self.own_of_region.get(region as usize).copied();
             if let Some(own) = own.and_then(|id| self.atoms.get_mut(id as usize)) {
                 own.others = 0;
             }
             atoms.extend(self.atoms_of_region.get(region as usize).into_iter().flatten());
         }
         for region in recut.new {
-            // A number that was given again has its own atom still, to be forgotten; its successor comes first.
             let own = self.atom(Kind { group: NONE, region, ports: NONE });
             if let Some(atom) = self.atoms.get_mut(own as usize) {
                 atom.others = 1;
+            }
+            self.own_of_region.resize(self.own_of_region.len().max(region as usize + 1), NONE);
+            if let Some(of_region) = self.own_of_region.get_mut(region as usize) {
+                *of_region = own;
             }
             atoms.insert(own);
         }

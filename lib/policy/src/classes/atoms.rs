@@ -80,12 +80,18 @@ impl Classes {
             None => self.atoms.push(atom),
         }
         self.atom_ids.insert(kind, id);
-        for (list, at) in [(&mut self.atoms_of_group, kind.group), (&mut self.atoms_of_region, kind.region)] {
-            if at != NONE {
-                list.resize(list.len().max(at as usize + 1), Vec::new());
-                if let Some(atoms) = list.get_mut(at as usize) {
-                    atoms.push(id);
-                }
+        if kind.group != NONE {
+            let at = kind.group as usize;
+            self.atoms_of_group.resize(self.atoms_of_group.len().max(at + 1), Vec::new());
+            if let Some(atoms) = self.atoms_of_group.get_mut(at) {
+                atoms.push(id);
+            }
+        }
+        if kind.region != NONE {
+            let at = kind.region as usize;
+            self.atoms_of_region.resize(self.atoms_of_region.len().max(at + 1), BTreeSet::new());
+            if let Some(atoms) = self.atoms_of_region.get_mut(at) {
+                atoms.insert(id);
             }
         }
         self.pending.atoms.insert(id);
@@ -98,10 +104,11 @@ impl Classes {
         let kind = atom.kind;
         atom.class = NONE;
         self.atom_ids.remove(&kind);
-        for (list, at) in [(&mut self.atoms_of_group, kind.group), (&mut self.atoms_of_region, kind.region)] {
-            if let Some(atoms) = list.get_mut(at as usize) {
-                atoms.retain(|other| *other != id);
-            }
+        if let Some(atoms) = self.atoms_of_group.get_mut(kind.group as usize) {
+            atoms.retain(|other| *other != id);
+        }
+        if let Some(atoms) = self.atoms_of_region.get_mut(kind.region as usize) {
+            atoms.remove(&id);
         }
         self.free_atoms.push(id);
     }

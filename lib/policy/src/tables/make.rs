@@ -114,28 +114,24 @@ impl Maker {
     }
 
     fn index(&mut self, id: ClassId, class: &Class, there: bool) {
-        let put = |list: &mut BTreeSet<ClassId>| {
+        let put = |lists: &mut HashMap<u32, BTreeSet<ClassId>>, key: u32| {
             if there {
-                list.insert(id)
-            } else {
-                list.remove(&id)
-            };
+                lists.entry(key).or_default().insert(id);
+            } else if let Some(classes) = lists.get_mut(&key) {
+                classes.remove(&id);
+                if classes.is_empty() {
+                    lists.remove(&key);
+                }
+            }
         };
-        for set in class.peers.iter() {
-            put(self.in_set.entry(*set).or_default());
-        }
-        for (name, ..) in class.names.iter() {
-            put(self.with_name.entry(*name).or_default());
-        }
-        if class.pod {
-            put(&mut self.pods);
-        }
-        if class.own_node {
-            put(&mut self.own_nodes);
-        }
-        if !there {
-            self.in_set.retain(|_, classes| !classes.is_empty());
-            self.with_name.retain(|_, classes| !classes.is_empty());
+        class.peers.iter().for_each(|set| put(&mut self.in_set, *set));
+        class.names.iter().for_each(|(name, ..)| put(&mut self.with_name, *name));
+        for (marked, classes) in [(class.pod, &mut self.pods), (class.own_node, &mut self.own_nodes)] {
+            if marked && there {
+                classes.insert(id);
+            } else if marked {
+                classes.remove(&id);
+            }
         }
     }
 
