@@ -305,7 +305,7 @@ fn text_without_any_structure_is_refused_in_bounded_memory() {
         ("brace.json", b"{\"\n"),
     ] {
         let block = unit.repeat((1 << 20) / unit.len());
-        let file = scratch.file(name, &vec![block.as_slice(); HUGE >> 20]);
+        let file = scratch.file(name, &[block.as_slice(); HUGE >> 20]);
         let refused = run_within(MUCH, &["matrix", "-j", &file]);
         assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{name}: {}", refused.stderr);
         assert!(refused.stderr.contains("no Kubernetes objects of use in"), "{name}: {}", refused.stderr);
