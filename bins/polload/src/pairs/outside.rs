@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
+use chainkit_cluster::model::Protocol;
 use chainkit_policy::{AddressRange, ClassId, Direction, Engine, PolicyId, PortTable, Tables, Traffic};
 
 use super::{Allowed, Outside, cut, merged};
@@ -17,8 +18,9 @@ type AnyOf = BTreeSet<Option<PolicyId>>;
 /// Addresses outside, and what was answered for them.
 #[derive(Debug)]
 pub(super) struct Outward {
-    /// All of both families in order, neighbours of one class as one.
-    regions: Vec<(AddressRange, ClassId)>,
+    /// All of both families in order, neighbours of one class as one, each with the place of its class.
+    regions: Vec<(AddressRange, usize)>,
+    classes: Vec<ClassId>,
     known: RefCell<Known>,
 }
 
@@ -28,17 +30,42 @@ struct Known {
     answers: HashMap<(Direction, AnyOf), Rc<Outside>>,
     /// How many ranges they have together.
     ranges: usize,
-    /// What port tables allow, by their numbers.
-    tables: HashMap<u32, Allowed>,
+    /// What port tables allow, by their numbers; `None` is no table. With the number of what is shown of it.
+    tables: HashMap<Option<u32>, (usize, Allowed)>,
+    shown: HashMap<[Vec<(u16, u16)>; 3], usize>,
     /// How often an answer was made.
     #[cfg(test)]
     made: usize,
 }
 
+impl Known {
+    /// What a port table allows, with a number that is the same where the same is shown.
+    fn allowed(&mut self, tables: &Tables, id: Option<u32>) -> (usize, Allowed) {
+        if let Some(known) = self.tables.get(&id) {
+            return known.clone();
+        }
+        let table = id.and_then(|id| tables.port_table(id));
+        let allowed = Allowed { traffic: Rc::new(table.map_or_else(Traffic::all, PortTable::allowed)) };
+        let next = self.shown.len();
+        let number = *self.shown.entry(Protocol::ALL.map(|protocol| allowed.ranges(protocol))).or_insert(next);
+        self.tables.insert(id, (number, allowed.clone()));
+        (number, allowed)
+    }
+}
+
 impl Outward {
     pub(super) fn new(engine: &Engine<'_>) -> Self {
-        let regions = merged(engine.classes().prefixes().ranges().into_iter(), PartialEq::eq);
-        Self { regions, known: RefCell::default() }
+        let (mut classes, mut places) = (Vec::new(), HashMap::new());
+        let ranges = merged(engine.classes().prefixes().ranges().into_iter(), PartialEq::eq).into_iter();
+        let regions = ranges.map(|(range, class)| {
+            let place = places.entry(class).or_insert_with(|| {
+                classes.push(class);
+                classes.len() - 1
+            });
+            (range, *place)
+        });
+        let regions = regions.collect();
+        Self { regions, classes, known: RefCell::default() }
     }
 
     /// What is allowed between outside and subjects of any of these rules.
@@ -70,20 +97,14 @@ impl Outward {
     fn of(&self, tables: &Tables, direction: Direction, rules: Option<PolicyId>) -> Outside {
         let rows = rules.and_then(|id| tables.policies.get(id as usize)?.get(direction.index()));
         let mut known = self.known.borrow_mut();
-        let mut by_class: HashMap<ClassId, Allowed> = HashMap::new();
-        let mut allowed = |class: ClassId| {
-            let table = rows.and_then(|rows| rows.classes.get(&class).copied().or(rows.default));
-            let Some(table) = table else {
-                return Allowed { traffic: Rc::new(Traffic::all()) };
-            };
-            let of_table = || tables.port_table(table).map_or_else(Traffic::all, PortTable::allowed);
-            known.tables.entry(table).or_insert_with(|| Allowed { traffic: Rc::new(of_table()) }).clone()
+        let of_class = |class: &ClassId| {
+            let table = rows.and_then(|rows| rows.classes.get(class).copied().or(rows.default));
+            known.allowed(tables, table)
         };
-        let ranges = self
-            .regions
-            .iter()
-            .map(|(range, class)| (*range, by_class.entry(*class).or_insert_with(|| allowed(*class)).clone()));
-        merged(ranges, |one, other| Rc::ptr_eq(&one.traffic, &other.traffic) || one.is_shown_as(other))
+        let of_class: Vec<(usize, Allowed)> = self.classes.iter().map(of_class).collect();
+        let ranges = self.regions.iter().filter_map(|(range, place)| Some((*range, of_class.get(*place)?)));
+        let ranges = merged(ranges, |(one, _), (other, _)| one == other);
+        ranges.into_iter().map(|(range, (_, allowed))| (range, allowed.clone())).collect()
     }
 }
 
