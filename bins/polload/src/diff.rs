@@ -1,6 +1,7 @@
 //! `polload diff`: who may reach whom no longer, or as of now.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufWriter, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
@@ -83,7 +84,12 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     let [old_cluster, new_cluster] = &clusters;
     let engines = [pairs::engine(old_cluster, &old, log), pairs::engine(new_cluster, &new, log)];
     let [old_engine, new_engine] = &engines;
-    let both = Both { old: Pairs::new(old_cluster, old_engine), new: Pairs::new(new_cluster, new_engine) };
+    let both = Both {
+        old: Pairs::new(old_cluster, old_engine),
+        new: Pairs::new(new_cluster, new_engine),
+        nowhere: Rc::new(nowhere()),
+        compared: RefCell::default(),
+    };
     let differs = print(&both, ask.output.format())?;
     Ok(if differs { Exit::No } else { Exit::Fine })
 }
@@ -119,7 +125,20 @@ fn print(both: &Both<'_>, format: Format) -> io::Result<bool> {
 struct Both<'e> {
     old: Pairs<'e>,
     new: Pairs<'e>,
+    /// What is allowed outside to whoever is not there.
+    nowhere: Rc<Outside>,
+    /// What differs outside, of answers of both sides that were compared last.
+    compared: RefCell<VecDeque<Compared>>,
 }
+
+/// Ranges outside of which something is gained or lost.
+type Changes = Vec<(AddressRange, Change)>;
+
+/// Two answers, and what differs between them.
+type Compared = (Rc<Outside>, Rc<Outside>, Rc<Changes>);
+
+/// How many comparisons are kept; pods that have the same rules are often neighbours.
+const KEPT: usize = 4;
 
 /// What bears one title, on either side.
 type Met<'f> = (Option<&'f Folded>, Option<&'f Folded>);
@@ -138,13 +157,13 @@ impl<'e> Both<'e> {
                     each(Row { src: Rc::clone(from), dst: Rc::clone(to), change })?;
                 }
             }
-            for (range, change) in self.outside(*source, Pairs::to_outside) {
-                each(Row { src: Rc::clone(from), dst: range, change })?;
+            for (range, change) in self.outside(*source, Pairs::to_outside).iter() {
+                each(Row { src: Rc::clone(from), dst: range.to_string().into(), change: change.clone() })?;
             }
         }
         for (to, destination) in &titles {
-            for (range, change) in self.outside(*destination, Pairs::outside_to) {
-                each(Row { src: range, dst: Rc::clone(to), change })?;
+            for (range, change) in self.outside(*destination, Pairs::outside_to).iter() {
+                each(Row { src: range.to_string().into(), dst: Rc::clone(to), change: change.clone() })?;
             }
         }
         Ok(())
@@ -161,21 +180,26 @@ impl<'e> Both<'e> {
         titles
     }
 
-    /// The ranges outside of which something is gained or lost.
-    fn outside(
-        &self,
-        (old, new): Met<'_>,
-        of: impl Fn(&Pairs<'e>, &Folded) -> Outside,
-    ) -> impl Iterator<Item = (Rc<str>, Change)> {
-        let old = old.map_or_else(nowhere, |folded| of(&self.old, folded));
-        let new = new.map_or_else(nowhere, |folded| of(&self.new, folded));
+    /// What is gained or lost outside.
+    fn outside(&self, (old, new): Met<'_>, of: impl Fn(&Pairs<'e>, &Folded) -> Rc<Outside>) -> Rc<Changes> {
+        let old = old.map_or_else(|| Rc::clone(&self.nowhere), |folded| of(&self.old, folded));
+        let new = new.map_or_else(|| Rc::clone(&self.nowhere), |folded| of(&self.new, folded));
+        let mut compared = self.compared.borrow_mut();
+        let known = compared.iter().find(|(a, b, _)| Rc::ptr_eq(a, &old) && Rc::ptr_eq(b, &new));
+        if let Some((.., changes)) = known {
+            return Rc::clone(changes);
+        }
         let cut = pairs::cut(&old, &new).into_iter();
         let changes = cut.map(|(range, old, new)| (range, Change::of(old, new)));
         let changes = pairs::merged(changes, |one, other| match (one, other) {
             (Some(one), Some(other)) => one.is_shown_as(other),
             (one, other) => one.is_none() && other.is_none(),
         });
-        changes.into_iter().filter_map(|(range, change)| Some((range.to_string().into(), change?)))
+        let changes = changes.into_iter().filter_map(|(range, change)| Some((range, change?)));
+        let changes = Rc::new(changes.collect());
+        compared.truncate(KEPT - 1);
+        compared.push_front((old, new, Rc::clone(&changes)));
+        changes
     }
 }
 

@@ -4,17 +4,21 @@ mod addresses;
 mod cluster_wide;
 mod fields;
 mod network;
+mod network_rules;
 mod pods;
+mod told;
+mod unreachable;
 
 use std::io::Write;
 
 use chainkit_cli::{Exit, Failure, Log, OutputArgs, Row, write_rows};
-use chainkit_cluster::model::{Cluster, Located, Problem};
+use chainkit_cluster::model::{Cluster, Problem};
 use clap::Args;
 use serde::Serialize;
 
 use crate::inputs::Inputs;
 use pods::Pods;
+use told::Told;
 
 /// What is asked.
 #[derive(Args, Debug)]
@@ -96,18 +100,20 @@ fn look(cluster: &Cluster) -> Vec<Finding> {
         let metadata = &policy.value.metadata;
         let namespace = metadata.namespace.as_deref().unwrap_or_default();
         let name = metadata.name.as_deref().unwrap_or_default();
-        let mut told = Told::new(policy, "NetworkPolicy", format!("NetworkPolicy/{namespace}/{name}"));
+        let mut told = Told::about(policy, format!("NetworkPolicy/{namespace}/{name}"));
+        fields::look("NetworkPolicy", &policy.lines, &mut told);
         network::look(policy, &pods, &addresses, &mut told);
-        findings.append(&mut told.findings);
+        findings.extend(told.all());
     }
     for policy in &cluster.cluster_policies {
         let kind = policy.value.kind.name();
-        let mut told = Told::new(policy, kind, format!("{kind}/{}", policy.value.name));
+        let mut told = Told::about(policy, format!("{kind}/{}", policy.value.name));
+        fields::look(kind, &policy.lines, &mut told);
         cluster_wide::look(policy, &pods, &addresses, &mut told);
-        findings.append(&mut told.findings);
+        findings.extend(told.all());
     }
     findings.extend(cluster_wide::same_priority(cluster, &pods));
-    findings.extend(cluster_wide::unreachable(cluster));
+    findings.extend(unreachable::look(cluster));
     findings.sort_by(|a, b| (&a.file, a.line, a.id, &a.object).cmp(&(&b.file, b.line, b.id, &b.object)));
     findings
 }
@@ -124,44 +130,5 @@ fn unusable(problem: &Problem) -> Finding {
         object: problem.object.clone(),
         message: format!("{field}{}{document}", problem.reason),
         remedy: "mend it: what cannot be used is left out, and a policy that is left out does not protect".to_owned(),
-    }
-}
-
-/// Findings about one policy.
-struct Told<'a> {
-    file: String,
-    object: String,
-    line_of: Box<dyn Fn(&str) -> usize + 'a>,
-    findings: Vec<Finding>,
-}
-
-impl<'a> Told<'a> {
-    /// With what can be said of a policy of any kind.
-    fn new<T>(policy: &'a Located<T>, kind: &str, object: String) -> Self {
-        let line_of = Box::new(move |path: &str| policy.line(path));
-        let mut told = Self { file: policy.origin.file.to_string(), object, line_of, findings: Vec::new() };
-        for (field, known) in fields::unknown(kind, &policy.lines) {
-            told.push(
-                "unknown-field",
-                Severity::Error,
-                &field,
-                format!("{field} is no field of {kind}: what it was to say is not said"),
-                format!("fields here are {}", known.join(", ")),
-            );
-        }
-        told
-    }
-
-    /// A finding at the field of a path.
-    fn push(&mut self, id: &'static str, severity: Severity, path: &str, message: String, remedy: impl Into<String>) {
-        self.findings.push(Finding {
-            id,
-            severity,
-            file: self.file.clone(),
-            line: (self.line_of)(path),
-            object: self.object.clone(),
-            message,
-            remedy: remedy.into(),
-        });
     }
 }

@@ -85,12 +85,12 @@ impl Rows<'_> {
                     each(Row { src: Rc::clone(&source.title), dst: Rc::clone(&destination.title), allow })?;
                 }
             }
-            for (range, allow) in shown(pairs.to_outside(source)) {
+            for (range, allow) in shown(&pairs.to_outside(source)) {
                 each(Row { src: Rc::clone(&source.title), dst: range, allow })?;
             }
         }
         for destination in &pairs.folded {
-            for (range, allow) in shown(pairs.outside_to(destination)) {
+            for (range, allow) in shown(&pairs.outside_to(destination)) {
                 each(Row { src: range, dst: Rc::clone(&destination.title), allow })?;
             }
         }
@@ -99,7 +99,7 @@ impl Rows<'_> {
 }
 
 /// The ranges that are allowed anything.
-fn shown(outside: Outside) -> impl Iterator<Item = (Rc<str>, Allowed)> {
-    let allowed = outside.into_iter().filter(|(_, allow)| !allow.is_empty());
-    allowed.map(|(range, allow)| (range.to_string().into(), allow))
+fn shown(outside: &Outside) -> impl Iterator<Item = (Rc<str>, Allowed)> + '_ {
+    let allowed = outside.iter().filter(|(_, allow)| !allow.is_empty());
+    allowed.map(|(range, allow)| (range.to_string().into(), allow.clone()))
 }

@@ -1,15 +1,18 @@
 //! Who may reach whom, by what is shown as one: workloads under their titles, and ranges of addresses outside.
 
+mod outside;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
 use chainkit_cli::Log;
 use chainkit_cluster::model::{Cluster, Protocol};
-use chainkit_policy::{AddressRange, Engine, Options, Reach, Scope, Traffic, Transport};
+use chainkit_policy::{AddressRange, Direction, Engine, Options, Reach, Scope, Traffic, Transport};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::inputs::Inputs;
+use outside::Outward;
 
 /// Reads objects so that pairs can be made of them.
 pub(crate) fn read(inputs: &Inputs, log: &Log) -> anyhow::Result<Cluster> {
@@ -140,6 +143,8 @@ pub(crate) struct Pairs<'e> {
     /// In the order of their titles.
     pub(crate) folded: Vec<Folded>,
     reach: Reach<'e>,
+    outward: Outward,
+    engine: &'e Engine<'e>,
 }
 
 /// What is allowed for each address outside: all of both families in order, each range as long as the answer stays the
@@ -147,7 +152,7 @@ pub(crate) struct Pairs<'e> {
 pub(crate) type Outside = Vec<(AddressRange, Allowed)>;
 
 impl<'e> Pairs<'e> {
-    pub(crate) fn new(cluster: &Cluster, engine: &'e Engine<'_>) -> Self {
+    pub(crate) fn new(cluster: &Cluster, engine: &'e Engine<'e>) -> Self {
         let reach = engine.reach();
         let mut folded: BTreeMap<String, BTreeMap<usize, usize>> = BTreeMap::new();
         for (index, workload) in cluster.workloads.iter().enumerate() {
@@ -156,7 +161,7 @@ impl<'e> Pairs<'e> {
         let folded = folded.into_iter();
         let folded =
             folded.map(|(title, kinds)| Folded { title: title.into(), members: kinds.into_values().collect() });
-        Self { folded: folded.collect(), reach }
+        Self { folded: folded.collect(), reach, outward: Outward::new(engine), engine }
     }
 
     /// What any pod of the one may open to any pod of the other.
@@ -167,27 +172,19 @@ impl<'e> Pairs<'e> {
     }
 
     /// What any pod may open to outside.
-    pub(crate) fn to_outside(&self, source: &Folded) -> Outside {
-        any(source.members.iter().map(|member| self.reach.to_external(*member)))
+    pub(crate) fn to_outside(&self, source: &Folded) -> Rc<Outside> {
+        self.outside(source, Direction::Egress)
     }
 
     /// What outside may open to any pod.
-    pub(crate) fn outside_to(&self, destination: &Folded) -> Outside {
-        any(destination.members.iter().map(|member| self.reach.from_external(*member)))
+    pub(crate) fn outside_to(&self, destination: &Folded) -> Rc<Outside> {
+        self.outside(destination, Direction::Ingress)
     }
-}
 
-/// What any of the members may.
-fn any(members: impl Iterator<Item = Vec<(AddressRange, Rc<Traffic>)>>) -> Outside {
-    let members = members.map(|ranges| -> Outside {
-        let ranges = ranges.into_iter().map(|(range, traffic)| (range, Allowed { traffic }));
-        merged(ranges, Allowed::is_shown_as)
-    });
-    let either = members.reduce(|all, more| {
-        let cut = cut(&all, &more).into_iter();
-        merged(cut.map(|(range, one, other)| (range, one.clone().or(other))), Allowed::is_shown_as)
-    });
-    either.unwrap_or_default()
+    fn outside(&self, folded: &Folded, direction: Direction) -> Rc<Outside> {
+        let rules = folded.members.iter().map(|member| self.engine.policy_of(*member)).collect();
+        self.outward.of_any(self.reach.tables(), direction, rules)
+    }
 }
 
 /// Two covers of the same addresses, cut so that each range has one answer in either.

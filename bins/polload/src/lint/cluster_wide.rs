@@ -1,16 +1,21 @@
 //! Findings on cluster-wide policies.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use chainkit_cluster::model::{
     Action, Cluster, ClusterPolicy, ClusterPolicyKind, ClusterPort, ClusterRule, Located, Tier,
 };
-use chainkit_policy::{Direction, Engine, Ground, Options, Ruleset, Scope, Transport};
 use ipnet::IpNet;
 
 use super::addresses::Addresses;
-use super::pods::{Group, Pods};
-use super::{Finding, Severity, Told};
+use super::pods::{Group, Pods, PortNames};
+use super::told::{self, Told};
+use super::{Finding, Severity};
+
+/// Sets of groups that are looked through for one that is known.
+const MANY_KNOWN: usize = 100;
 
 pub(super) fn look<'a>(
     policy: &'a Located<ClusterPolicy>,
@@ -28,7 +33,8 @@ pub(super) fn look<'a>(
             "name it default, or write a ClusterNetworkPolicy of tier Baseline",
         );
     }
-    if subjects(value, pods).is_empty() {
+    let subjects = subjects(value, pods);
+    if subjects.is_empty() {
         told.push(
             "selects-nothing",
             Severity::Warning,
@@ -49,14 +55,14 @@ pub(super) fn look<'a>(
     for (direction, field, rules) in [("ingress", "from", &value.ingress), ("egress", "to", &value.egress)] {
         for (index, rule) in rules.iter().enumerate() {
             let rule = Rule { rule, path: format!("spec.{direction}[{index}]"), field };
-            rule_alone(&rule, &subjects(value, pods), pods, told);
+            rule_alone(&rule, &subjects, pods, told);
             networks(&rule, addresses, told);
         }
     }
 }
 
-fn subjects(policy: &ClusterPolicy, pods: &Pods<'_>) -> BTreeSet<Group> {
-    (*pods.chosen(policy.subject.namespaces.as_ref(), policy.subject.pods.as_ref())).clone()
+fn subjects(policy: &ClusterPolicy, pods: &Pods<'_>) -> Rc<BTreeSet<Group>> {
+    pods.chosen(policy.subject.namespaces.as_ref(), policy.subject.pods.as_ref())
 }
 
 /// A rule of either direction.
@@ -120,6 +126,8 @@ fn rule_alone(rule: &Rule<'_>, subjects: &BTreeSet<Group>, pods: &Pods<'_>, told
             named = true;
         }
     }
+    let destinations = if *field == "to" { &pod_peers } else { subjects };
+    let names = OnceCell::new();
     for port in rule.ports.iter().flatten() {
         match port {
             ClusterPort::Unknown => told.push(
@@ -140,19 +148,21 @@ fn rule_alone(rule: &Rule<'_>, subjects: &BTreeSet<Group>, pods: &Pods<'_>, told
                 "named-port-on-ip-block",
                 Severity::Warning,
                 path,
-                format!("{name:?} is a name, and networks and nodes have no names: the rule matches nothing of them"),
+                format!(
+                    "{:?} is a name, and networks and nodes have no names: the rule matches nothing of them",
+                    told::name(name)
+                ),
                 "give the port's number",
             ),
             ClusterPort::Named(name) => {
-                let destinations = if *field == "to" { &pod_peers } else { subjects };
-                let has = pods.of(destinations).any(|pod| pod.ports.iter().any(|port| port.name == *name));
+                let names = names.get_or_init(|| PortNames::of(pods.of(destinations)));
                 // Where nobody is selected, that is the finding.
-                if !has && !destinations.is_empty() {
+                if names.protocols(name).is_empty() && !destinations.is_empty() {
                     told.push(
                         "unknown-port-name",
                         Severity::Warning,
                         path,
-                        format!("no pod it is for has a port named {name:?}"),
+                        format!("no pod it is for has a port named {:?}", told::name(name)),
                         "name a port of the pods' containers, or give its number",
                     );
                 }
@@ -206,19 +216,24 @@ pub(super) fn same_priority(cluster: &Cluster, pods: &Pods<'_>) -> Vec<Finding> 
     }
     let mut findings = Vec::new();
     for ((tier, priority), policies) in places.into_iter().filter(|(_, policies)| policies.len() > 1) {
-        let subjects: Vec<BTreeSet<Group>> = policies.iter().map(|policy| subjects(&policy.value, pods)).collect();
-        for (index, policy) in policies.iter().enumerate().skip(1) {
-            let before = policies.iter().take(index).zip(&subjects);
-            let shares = |groups: &BTreeSet<Group>| subjects.get(index).is_some_and(|own| !own.is_disjoint(groups));
-            let Some((other, shared)) =
-                before.map(|(other, groups)| (other, shares(groups))).max_by_key(|(_, shared)| *shared)
-            else {
+        // The first that is about a group of pods, and sets of groups that are in there.
+        let (mut first_about, mut known) = (HashMap::new(), Vec::<Rc<BTreeSet<Group>>>::new());
+        for (index, policy) in policies.iter().enumerate() {
+            let groups = subjects(&policy.value, pods);
+            let shared = groups.iter().find_map(|group| first_about.get(group)).copied();
+            if !known.iter().rev().take(MANY_KNOWN).any(|known| Rc::ptr_eq(known, &groups)) {
+                groups.iter().for_each(|group| {
+                    first_about.entry(*group).or_insert(index);
+                });
+                known.push(groups);
+            }
+            let Some(other) = shared.or(index.checked_sub(1)).and_then(|other| policies.get(other)) else {
                 continue;
             };
             let kind = policy.value.kind.name();
             findings.push(Finding {
                 id: "same-priority",
-                severity: if shared { Severity::Warning } else { Severity::Info },
+                severity: if shared.is_some() { Severity::Warning } else { Severity::Info },
                 file: policy.origin.file.to_string(),
                 line: policy.line("spec.priority"),
                 object: format!("{kind}/{}", policy.value.name),
@@ -227,116 +242,11 @@ pub(super) fn same_priority(cluster: &Cluster, pods: &Pods<'_>) -> Vec<Finding> 
                     tier.name(),
                     other.value.kind.name(),
                     other.value.name,
-                    if shared { ", and both are about some of the same pods" } else { "" }
+                    if shared.is_some() { ", and both are about some of the same pods" } else { "" }
                 ),
                 remedy: "give each its own priority, lower first".to_owned(),
             });
         }
     }
     findings
-}
-
-/// Rules that never match first, on any port of anybody: what comes before them in their tier has taken all they match.
-pub(super) fn unreachable(cluster: &Cluster) -> Vec<Finding> {
-    if cluster.cluster_policies.is_empty() {
-        return Vec::new();
-    }
-    // Network policies stand in a tier of their own, and would only make more peers to tell apart.
-    let cluster = &Cluster {
-        namespaces: cluster.namespaces.clone(),
-        nodes: cluster.nodes.clone(),
-        workloads: cluster.workloads.clone(),
-        cluster_policies: cluster.cluster_policies.clone(),
-        ..Cluster::default()
-    };
-    let engine = Engine::new(cluster, &Options { scope: Scope::All, cidrs_match_pods: true });
-    let rules = engine.rules();
-    let mut findings = Vec::new();
-    for (place, tier) in rules.tiers.iter().enumerate() {
-        let first = first_matches(&engine, &only_tier(rules, place));
-        for (at, policy) in tier.policies.iter().enumerate() {
-            let all = policy
-                .rules
-                .iter()
-                .enumerate()
-                .map(|(number, rule)| ((rule.direction, rule.index), (rule, (place, at, number))));
-            // A rule may have several parts, any of which may match.
-            let mut parts: BTreeMap<_, Vec<_>> = BTreeMap::new();
-            for (key, part) in all {
-                parts.entry(key).or_default().push(part);
-            }
-            for ((direction, index), parts) in parts {
-                if parts.iter().any(|(_, at)| first.contains(at)) {
-                    continue;
-                }
-                // What matches nothing even alone has another finding.
-                let Some((rule, _)) = parts.into_iter().find(|(_, at)| matches_alone(&engine, rules, *at)) else {
-                    continue;
-                };
-                findings.push(Finding {
-                    id: "unreachable-rule",
-                    severity: Severity::Warning,
-                    file: policy.origin.file.to_string(),
-                    line: rule.line,
-                    object: format!("{}/{}", policy.kind, policy.name),
-                    message: format!(
-                        "{} rule {index} is never reached: rules before it in tier {} match all that it matches",
-                        direction.name(),
-                        tier.name
-                    ),
-                    remedy: "put it before them, give its policy a lower priority number, or take it out".to_owned(),
-                });
-            }
-        }
-    }
-    findings
-}
-
-/// A rule by its tier, its policy in the tier, and its place in the policy.
-type At = (usize, usize, usize);
-
-/// The rules of one tier, each of which ends the matter, so that what matches first can be seen.
-fn only_tier(rules: &Ruleset, place: usize) -> Ruleset {
-    let mut only = rules.clone();
-    for (other, tier) in only.tiers.iter_mut().enumerate() {
-        if other != place {
-            tier.policies.clear();
-        }
-        for rule in tier.policies.iter_mut().flat_map(|policy| &mut policy.rules) {
-            rule.action = chainkit_policy::rules::Action::Deny;
-        }
-    }
-    only
-}
-
-/// The rules that match anything before all others.
-fn first_matches(engine: &Engine<'_>, rules: &Ruleset) -> HashSet<At> {
-    let mut first = HashSet::new();
-    for subject in engine.policies() {
-        for class in engine.classes().all() {
-            for direction in Direction::BOTH {
-                let table = subject.evaluate(rules, direction, class);
-                let rows = Transport::ALL.into_iter().flat_map(|transport| table.rows(transport));
-                first.extend(rows.filter_map(|(_, _, decision)| match decision.ground {
-                    Ground::Rule(at) => Some((at.tier as usize, at.policy as usize, at.rule as usize)),
-                    _ => None,
-                }));
-            }
-        }
-    }
-    first
-}
-
-/// Whether a rule would match anything if it were the only one.
-fn matches_alone(engine: &Engine<'_>, rules: &Ruleset, at: At) -> bool {
-    let (tier, policy, number) = at;
-    let mut only = only_tier(rules, tier);
-    for (place, other) in only.tiers.iter_mut().flat_map(|tier| tier.policies.iter_mut().enumerate()) {
-        for (rule_place, rule) in other.rules.iter_mut().enumerate() {
-            if (place, rule_place) != (policy, number) {
-                rule.ports = chainkit_policy::rules::Ports::List(Vec::new());
-            }
-        }
-    }
-    first_matches(engine, &only).contains(&at)
 }

@@ -2,6 +2,9 @@
 
 use chainkit_cluster::model::Lines;
 
+use super::Severity;
+use super::told::{self, Told};
+
 /// What may stand inside of something.
 enum Schema {
     /// Anything.
@@ -53,34 +56,41 @@ static CLUSTER_POLICY: Schema = Fields(&[
     ("egress", &List(&Fields(&[("name", &ANY), ("action", &ANY), ("to", &CLUSTER_PEERS), ("protocols", &ANY)]))),
 ]);
 
-/// Fields inside `spec` that a policy of `kind` does not have, each with its path and those that it has there.
-pub(super) fn unknown(kind: &str, lines: &Lines) -> Vec<(String, Vec<&'static str>)> {
+/// Tells of fields inside `spec` that a policy of `kind` does not have.
+pub(super) fn look(kind: &str, lines: &Lines, told: &mut Told<'_>) {
     let schema = match kind {
         "NetworkPolicy" => &NETWORK_POLICY,
         "ClusterNetworkPolicy" => &CLUSTER_POLICY,
         _ => &ADMIN_POLICY,
     };
-    let mut found = Vec::new();
-    look(schema, lines, "spec", &mut found);
-    found
+    inside(schema, kind, lines, "spec", told);
 }
 
-fn look(schema: &Schema, lines: &Lines, path: &str, found: &mut Vec<(String, Vec<&'static str>)>) {
+fn inside(schema: &Schema, kind: &str, lines: &Lines, path: &str, told: &mut Told<'_>) {
     match schema {
         Any => {}
         Fields(known) => {
             for name in lines.fields(path) {
-                let field = format!("{path}.{name}");
-                match known.iter().find(|(known, _)| *known == name) {
-                    Some((_, inside)) => look(inside, lines, &field, found),
-                    None => found.push((field, known.iter().map(|(known, _)| *known).collect())),
+                if let Some((_, schema)) = known.iter().find(|(known, _)| *known == name) {
+                    inside(schema, kind, lines, &format!("{path}.{name}"), told);
+                    continue;
                 }
+                let shown = told::name(name);
+                let names: Vec<&str> = known.iter().map(|(known, _)| *known).collect();
+                told.push(
+                    "unknown-field",
+                    Severity::Error,
+                    // In brackets a name may have dots in it.
+                    &format!("{path}[{name}]"),
+                    format!("{path}.{shown} is no field of {kind}: what it was to say is not said"),
+                    format!("fields here are {}", names.join(", ")),
+                );
             }
         }
         List(item) => {
             let mut index = 0;
             while lines.contains(&format!("{path}[{index}]")) {
-                look(item, lines, &format!("{path}[{index}]"), found);
+                inside(item, kind, lines, &format!("{path}[{index}]"), told);
                 index += 1;
             }
         }

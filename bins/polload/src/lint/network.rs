@@ -1,6 +1,8 @@
 //! Findings on `NetworkPolicy`.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use chainkit_cluster::model::{Located, Protocol};
 use chainkit_cluster::selector;
@@ -9,15 +11,17 @@ use k8s_openapi::api::networking::v1::{IPBlock, NetworkPolicy, NetworkPolicyPeer
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::Severity;
 use super::addresses::Addresses;
-use super::pods::{Group, Pods};
-use super::{Severity, Told};
+use super::network_rules::{self, Text};
+use super::pods::{Group, Pods, PortNames};
+use super::told::{self, Told};
 
 /// Everything that can be looked at in one policy.
 struct Look<'a, 'b> {
     policy: &'a Located<NetworkPolicy>,
     namespace: &'a str,
-    subjects: BTreeSet<Group>,
+    subjects: Rc<BTreeSet<Group>>,
     pods: &'a Pods<'a>,
     addresses: &'a Addresses,
     told: &'b mut Told<'a>,
@@ -30,6 +34,8 @@ struct Rule<'a> {
     peers: Option<&'a Vec<NetworkPolicyPeer>>,
     ports: Option<&'a Vec<NetworkPolicyPort>>,
     ingress: bool,
+    /// How many of its peers are address blocks.
+    blocks: usize,
 }
 
 pub(super) fn look<'a>(
@@ -41,7 +47,7 @@ pub(super) fn look<'a>(
     let spec = policy.value.spec.as_ref();
     let namespace = policy.value.metadata.namespace.as_deref().unwrap_or_default();
     let subjects = pods.within(namespace, spec.and_then(|spec| spec.pod_selector.as_ref()));
-    let mut look = Look { policy, namespace, subjects: (*subjects).clone(), pods, addresses, told };
+    let mut look = Look { policy, namespace, subjects, pods, addresses, told };
     look.subject();
     look.types();
     let rules = look.rules();
@@ -62,6 +68,7 @@ impl<'a> Look<'a, '_> {
             peers: rule.from.as_ref(),
             ports: rule.ports.as_ref(),
             ingress: true,
+            blocks: blocks(rule.from.as_ref()),
         });
         let egress = spec.and_then(|spec| spec.egress.as_ref()).into_iter().flatten().enumerate();
         let egress = egress.map(|(index, rule)| Rule {
@@ -70,6 +77,7 @@ impl<'a> Look<'a, '_> {
             peers: rule.to.as_ref(),
             ports: rule.ports.as_ref(),
             ingress: false,
+            blocks: blocks(rule.to.as_ref()),
         });
         ingress.chain(egress).collect()
     }
@@ -243,7 +251,7 @@ impl<'a> Look<'a, '_> {
         }
     }
 
-    fn peer_groups(&self, peer: &NetworkPolicyPeer) -> std::rc::Rc<BTreeSet<Group>> {
+    fn peer_groups(&self, peer: &NetworkPolicyPeer) -> Rc<BTreeSet<Group>> {
         match &peer.namespace_selector {
             Some(namespaces) => self.pods.among(namespaces, peer.pod_selector.as_ref()),
             None => self.pods.within(self.namespace, peer.pod_selector.as_ref()),
@@ -311,6 +319,7 @@ impl<'a> Look<'a, '_> {
                 "leave it out if every port is meant",
             );
         }
+        let names = OnceCell::new();
         for (index, port) in rule.ports.into_iter().flatten().enumerate() {
             let path = format!("{path}[{index}]");
             match (&port.port, port.end_port) {
@@ -321,76 +330,82 @@ impl<'a> Look<'a, '_> {
                     format!("endPort {last} is below port {first}: it matches nothing"),
                     "give the lower as port and the higher as endPort",
                 ),
-                (Some(IntOrString::String(name)), _) => self.named_port(rule, name, port.protocol.as_deref(), &path),
+                (Some(IntOrString::String(name)), _) => {
+                    self.named_port(rule, (name, port.protocol.as_deref()), &names, &path);
+                }
                 _ => {}
             }
         }
     }
 
     /// A port's name counts where the destination pod has it, under its protocol.
-    fn named_port(&mut self, rule: &Rule<'_>, name: &str, protocol: Option<&str>, path: &str) {
+    fn named_port(
+        &mut self,
+        rule: &Rule<'_>,
+        (name, protocol): (&str, Option<&str>),
+        names: &OnceCell<PortNames<'a>>,
+        path: &str,
+    ) {
         let protocol = Protocol::from_name(protocol.unwrap_or("TCP"));
         let field = format!("{path}.port");
-        let blocks = rule.peers.into_iter().flatten().filter(|peer| peer.ip_block.is_some()).count();
-        let peers = rule.peers.map_or(0, Vec::len);
-        if !rule.ingress && blocks > 0 {
+        let shown = told::name(name);
+        let names = names.get_or_init(|| PortNames::of(self.pods.of(&self.destinations(rule))));
+        if !rule.ingress && rule.blocks > 0 {
+            let alone = rule.peers.is_some_and(|peers| peers.len() == rule.blocks);
             self.told.push(
                 "named-port-on-ip-block",
-                if blocks == peers { Severity::Error } else { Severity::Warning },
+                if alone { Severity::Error } else { Severity::Warning },
                 &field,
-                format!("{name:?} is a name, and an ipBlock has no names: the rule matches nothing of it"),
+                format!("{shown:?} is a name, and an ipBlock has no names: the rule matches nothing of it"),
                 "give the port's number",
             );
-            if blocks == peers {
+            if alone {
                 return;
             }
         }
-        let destinations = if rule.ingress {
-            self.subjects.clone()
-        } else if peers == 0 {
-            (*self.pods.among(&LabelSelector::default(), None)).clone()
-        } else {
-            let selected = rule.peers.into_iter().flatten().filter(|peer| peer.ip_block.is_none());
-            selected.flat_map(|peer| (*self.peer_groups(peer)).clone()).collect()
-        };
-        let (mut has, mut other_protocol, mut any) = (false, false, false);
-        for pod in self.pods.of(&destinations) {
-            any = true;
-            for port in pod.ports.iter().filter(|port| port.name == name) {
-                has |= Some(port.protocol) == protocol;
-                other_protocol |= Some(port.protocol) != protocol;
-            }
-        }
+        let protocols = names.protocols(name);
+        let has = protocol.is_some_and(|protocol| protocols.contains(&protocol));
         // Where nobody is selected, that is the finding.
-        if any && !has {
+        if names.any() && !has {
             let protocol = protocol.map_or("TCP", Protocol::name);
-            let (message, remedy) = if other_protocol {
+            let (message, remedy) = if protocols.is_empty() {
                 (
-                    format!("no pod it is for has a {protocol} port named {name:?}, but one of another protocol"),
-                    "name the protocol of the port",
+                    format!("no pod it is for has a {protocol} port named {shown:?}"),
+                    "name a port of the pods' containers, or give its number",
                 )
             } else {
                 (
-                    format!("no pod it is for has a {protocol} port named {name:?}"),
-                    "name a port of the pods' containers, or give its number",
+                    format!("no pod it is for has a {protocol} port named {shown:?}, but one of another protocol"),
+                    "name the protocol of the port",
                 )
             };
             self.told.push("unknown-port-name", Severity::Warning, &field, message, remedy);
         }
     }
 
+    /// Pods at whose ports a rule ends.
+    fn destinations(&self, rule: &Rule<'_>) -> Rc<BTreeSet<Group>> {
+        if rule.ingress {
+            return Rc::clone(&self.subjects);
+        }
+        match rule.peers.filter(|peers| !peers.is_empty()) {
+            None => self.pods.among(&LabelSelector::default(), None),
+            Some(peers) => {
+                let selected = peers.iter().filter(|peer| peer.ip_block.is_none());
+                Rc::new(selected.fold(BTreeSet::new(), |mut all, peer| {
+                    all.extend(self.peer_groups(peer).iter());
+                    all
+                }))
+            }
+        }
+    }
+
     /// Rules that another rule of the policy leaves nothing to allow.
     fn covered(&mut self, rules: &[Rule<'_>]) {
-        // Rules are compared with one another; beyond this many, only what comes first is told.
-        const MOST: usize = 1000;
-        for (index, rule) in rules.iter().enumerate().take(MOST) {
-            // Of two that say the same, the first stays.
-            let covers_it = |other: usize, by: &Rule<'_>| {
-                let same_direction = other != index && by.ingress == rule.ingress;
-                same_direction && covers(by, rule) && (other < index || !covers(rule, by))
-            };
-            let by = rules.iter().take(MOST).enumerate().find(|(other, by)| covers_it(*other, by));
-            if let Some((_, by)) = by {
+        let texts = rules.iter().map(|rule| Text { ingress: rule.ingress, peers: rule.peers, ports: rule.ports });
+        let found = network_rules::covered(&texts.collect::<Vec<_>>());
+        for (rule, by) in found.pairs {
+            if let (Some(rule), Some(by)) = (rules.get(rule), rules.get(by)) {
                 self.told.push(
                     "unreachable-rule",
                     Severity::Warning,
@@ -400,69 +415,24 @@ impl<'a> Look<'a, '_> {
                 );
             }
         }
-    }
-}
-
-/// Whether one rule allows all that another allows, as far as their texts show.
-fn covers(by: &Rule<'_>, rule: &Rule<'_>) -> bool {
-    let (Some(peers), Some(their)) = (any_or_list(by.peers), any_or_list(rule.peers)) else {
-        return any_or_list(by.peers).is_none() && covers_ports(by, rule);
-    };
-    their.iter().all(|peer| peers.iter().any(|by| covers_peer(by, peer))) && covers_ports(by, rule)
-}
-
-/// An empty list is any, as is none.
-fn any_or_list<T>(list: Option<&Vec<T>>) -> Option<&Vec<T>> {
-    list.filter(|list| !list.is_empty())
-}
-
-fn covers_peer(by: &NetworkPolicyPeer, peer: &NetworkPolicyPeer) -> bool {
-    if by == peer {
-        return true;
-    }
-    match (&by.ip_block, &peer.ip_block) {
-        (Some(by), Some(block)) => {
-            let (Ok(wide), Ok(narrow)) = (by.cidr.parse::<IpNet>(), block.cidr.parse::<IpNet>()) else {
-                return false;
-            };
-            by.except.as_ref().is_none_or(Vec::is_empty)
-                && wide.contains(&narrow.network())
-                && wide.prefix_len() <= narrow.prefix_len()
+        if let Some(rule) = rules.get(found.compared) {
+            self.told.push(
+                "unreachable-not-looked-for",
+                Severity::Info,
+                &rule.path,
+                format!(
+                    "whether other rules leave {} of the {} rules anything to allow was not looked for: they have too many \
+                     peers and ports to compare",
+                    rules.len() - found.compared,
+                    rules.len()
+                ),
+                "split the policy, or ask polload redundant",
+            );
         }
-        (None, None) => {
-            let all = |selector: Option<&LabelSelector>| selector.is_none_or(selector::is_empty);
-            let namespaces = match (&by.namespace_selector, &peer.namespace_selector) {
-                (Some(by), _) if selector::is_empty(by) => true,
-                (by, namespaces) => by == namespaces,
-            };
-            namespaces && (all(by.pod_selector.as_ref()) || by.pod_selector == peer.pod_selector)
-        }
-        _ => false,
     }
 }
 
-fn covers_ports(by: &Rule<'_>, rule: &Rule<'_>) -> bool {
-    let Some(ports) = any_or_list(by.ports) else {
-        return true;
-    };
-    let Some(their) = any_or_list(rule.ports) else {
-        return false;
-    };
-    their.iter().all(|port| ports.iter().any(|by| covers_port(by, port)))
-}
-
-fn covers_port(by: &NetworkPolicyPort, port: &NetworkPolicyPort) -> bool {
-    let protocol = |port: &NetworkPolicyPort| port.protocol.clone().unwrap_or_else(|| "TCP".to_owned());
-    if protocol(by) != protocol(port) {
-        return false;
-    }
-    let range = |port: &NetworkPolicyPort| match port.port {
-        Some(IntOrString::Int(first)) => Some((first, port.end_port.unwrap_or(first))),
-        _ => None,
-    };
-    match (&by.port, range(by), range(port)) {
-        (None, ..) => true,
-        (_, Some((first, last)), Some((low, high))) => first <= low && high <= last,
-        _ => by.port == port.port,
-    }
+/// How many peers are address blocks.
+fn blocks(peers: Option<&Vec<NetworkPolicyPeer>>) -> usize {
+    peers.into_iter().flatten().filter(|peer| peer.ip_block.is_some()).count()
 }

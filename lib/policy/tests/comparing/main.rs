@@ -23,9 +23,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use chainkit_cluster::model::Cluster;
+use chainkit_policy::oracle::Between;
 use chainkit_policy::{
-    AddressRange, Comparison, Difference, End, Engine, Flow, Options, Party, Question, Scope, Transport, Verdict,
-    oracle,
+    AddressRange, Comparison, Difference, End, Engine, Options, Party, Question, Scope, Transport, Verdict, oracle,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRng, TestRunner};
@@ -81,21 +81,12 @@ impl Pair {
         met
     }
 
-    /// What the objects of each side say; who is not there may nothing.
-    fn ask(
-        &self,
-        source: [Option<Party>; 2],
-        destination: [Option<Party>; 2],
-        transport: Transport,
-        port: u16,
-    ) -> [bool; 2] {
-        [0, 1].map(|at| match (source[at], destination[at]) {
-            (Some(source), Some(destination)) => {
-                let flow = Flow { source, destination, transport, port };
-                oracle::judge(&self.clusters[at], &self.options, &flow).verdict == Verdict::Allowed
-            }
-            _ => false,
-        })
+    /// What the objects of each side say of two ends.
+    fn between(&self, source: [Option<Party>; 2], destination: [Option<Party>; 2]) -> Asked<'_> {
+        Asked([0, 1].map(|at| {
+            let (source, destination) = source[at].zip(destination[at])?;
+            Some(oracle::between(&self.clusters[at], &self.options, source, destination))
+        }))
     }
 
     /// Addresses of nodes and services of either side. They are the same on both.
@@ -108,6 +99,19 @@ impl Pair {
             }
         }
         all
+    }
+}
+
+/// What the objects of both sides say of two ends; none is a side on which one of them is not there.
+struct Asked<'a>([Option<Between<'a>>; 2]);
+
+impl Asked<'_> {
+    /// Whether either side allows it; who is not there may nothing.
+    fn allowed(&self, transport: Transport, port: u16) -> [bool; 2] {
+        let allows = |between: &Option<Between<'_>>| {
+            between.as_ref().is_some_and(|between| between.judge(transport, port).verdict == Verdict::Allowed)
+        };
+        self.0.each_ref().map(allows)
     }
 }
 
@@ -189,67 +193,68 @@ fn compare(pair: &Pair, told: &Told) -> Result<[bool; 6], TestCaseError> {
         pair.clusters.iter().flat_map(|c| &c.workloads).flat_map(|w| &w.addresses).copied().collect();
     let outside: Vec<IpAddr> = addresses.into_iter().filter(|a| !known.contains(a) && !specials.contains(a)).collect();
     let workloads = pair.workloads();
-    let mut check = |end: usize, what: &dyn Fn() -> String, found, expected: [bool; 2], transport, port: u16| {
-        let got = told_of(found, transport, port);
-        differs[end] |= expected != [false, false];
-        prop_assert_eq!(got, expected, "{} {}/{}", what(), port, transport);
+    let numbers = |transport| ports.iter().map(move |port| (transport, *port));
+    let ports: Vec<(Transport, u16)> = Transport::ALL.into_iter().flat_map(numbers).filter(is_usable).collect();
+    // Each of what is asked is one form of the same pair.
+    let mut check = |end: usize, what: &dyn Fn() -> String, found: Option<&Difference>, asked: &[Asked<'_>]| {
+        for (transport, port) in ports.iter().copied() {
+            let expected = to_tell(asked.iter().map(|asked| asked.allowed(transport, port)));
+            differs[end] |= expected != [false, false];
+            prop_assert_eq!(told_of(found, transport, port), expected, "{} {}/{}", what(), port, transport);
+        }
         Ok(())
     };
-    for transport in Transport::ALL {
-        let usable = |port: &u16| if transport == Transport::Other { *port == 0 } else { *port > 0 };
-        for port in ports.iter().copied().filter(usable) {
-            for (is_pod, places) in &workloads {
-                let met = pair.met(*places);
-                for (_, others) in &workloads {
-                    let found = told.pairs.get(&(*places, *others));
-                    if *is_pod && places == others {
-                        prop_assert!(found.is_none());
-                        continue;
-                    }
-                    let other_met = pair.met(*others);
-                    let ends = met.iter().flat_map(|from| other_met.iter().map(move |to| (from, to)));
-                    let ends = ends.filter(|(from, to)| from.0.is_none() || to.0.is_none() || from.0 == to.0);
-                    let expected = to_tell(ends.map(|(from, to)| pair.ask(from.1, to.1, transport, port)));
-                    check(0, &|| format!("{places:?} -> {others:?}"), found, expected, transport, port)?;
-                }
-                let as_such = places.map(|place| place.map(Party::workload));
-                for address in &outside {
-                    let peer = [Some(Party::Address(*address)); 2];
-                    let found = told.to.iter().find(|d| is(&d.source, *places) && holds(&d.destination, *address));
-                    let expected = to_tell(std::iter::once(pair.ask(as_such, peer, transport, port)));
-                    check(1, &|| format!("{places:?} -> {address}"), found, expected, transport, port)?;
-                    let found = told.from.iter().find(|d| holds(&d.source, *address) && is(&d.destination, *places));
-                    let expected = to_tell(std::iter::once(pair.ask(peer, as_such, transport, port)));
-                    check(2, &|| format!("{address} -> {places:?}"), found, expected, transport, port)?;
-                }
-                for address in &specials {
-                    let peer = [Some(Party::Address(*address)); 2];
-                    let fits = |(v4, _): &&Met| v4.is_none_or(|v4| v4 == address.is_ipv4());
-                    let fitting: Vec<_> = if met.iter().any(|form| fits(&form)) {
-                        met.iter().filter(fits).collect()
-                    } else {
-                        met.iter().collect()
-                    };
-                    let found = told.to.iter().find(|d| is(&d.source, *places) && is_at(&d.destination, *address));
-                    let expected = to_tell(fitting.iter().map(|(_, own)| pair.ask(*own, peer, transport, port)));
-                    check(3, &|| format!("{places:?} -> {address}"), found, expected, transport, port)?;
-                    let found = told.from.iter().find(|d| is_at(&d.source, *address) && is(&d.destination, *places));
-                    let expected = to_tell(fitting.iter().map(|(_, own)| pair.ask(peer, *own, transport, port)));
-                    check(4, &|| format!("{address} -> {places:?}"), found, expected, transport, port)?;
-                }
+    for (is_pod, places) in &workloads {
+        let met = pair.met(*places);
+        for (_, others) in &workloads {
+            let found = told.pairs.get(&(*places, *others));
+            if *is_pod && places == others {
+                prop_assert!(found.is_none());
+                continue;
             }
-            for address in &outside {
-                for special in specials.iter().filter(|special| special.is_ipv4() == address.is_ipv4()) {
-                    let ends = [[Some(Party::Address(*address)); 2], [Some(Party::Address(*special)); 2]];
-                    let found =
-                        told.addresses.iter().find(|d| holds(&d.source, *address) && is_at(&d.destination, *special));
-                    let expected = to_tell(std::iter::once(pair.ask(ends[0], ends[1], transport, port)));
-                    check(5, &|| format!("{address} -> {special}"), found, expected, transport, port)?;
-                }
-            }
+            let other_met = pair.met(*others);
+            let ends = met.iter().flat_map(|from| other_met.iter().map(move |to| (from, to)));
+            let ends = ends.filter(|(from, to)| from.0.is_none() || to.0.is_none() || from.0 == to.0);
+            let asked: Vec<Asked<'_>> = ends.map(|(from, to)| pair.between(from.1, to.1)).collect();
+            check(0, &|| format!("{places:?} -> {others:?}"), found, &asked)?;
+        }
+        let as_such = places.map(|place| place.map(Party::workload));
+        for address in &outside {
+            let peer = [Some(Party::Address(*address)); 2];
+            let found = told.to.iter().find(|d| is(&d.source, *places) && holds(&d.destination, *address));
+            check(1, &|| format!("{places:?} -> {address}"), found, &[pair.between(as_such, peer)])?;
+            let found = told.from.iter().find(|d| holds(&d.source, *address) && is(&d.destination, *places));
+            check(2, &|| format!("{address} -> {places:?}"), found, &[pair.between(peer, as_such)])?;
+        }
+        for address in &specials {
+            let peer = [Some(Party::Address(*address)); 2];
+            let fits = |(v4, _): &&Met| v4.is_none_or(|v4| v4 == address.is_ipv4());
+            let fitting: Vec<_> = if met.iter().any(|form| fits(&form)) {
+                met.iter().filter(fits).collect()
+            } else {
+                met.iter().collect()
+            };
+            let found = told.to.iter().find(|d| is(&d.source, *places) && is_at(&d.destination, *address));
+            let asked: Vec<Asked<'_>> = fitting.iter().map(|(_, own)| pair.between(*own, peer)).collect();
+            check(3, &|| format!("{places:?} -> {address}"), found, &asked)?;
+            let found = told.from.iter().find(|d| is_at(&d.source, *address) && is(&d.destination, *places));
+            let asked: Vec<Asked<'_>> = fitting.iter().map(|(_, own)| pair.between(peer, *own)).collect();
+            check(4, &|| format!("{address} -> {places:?}"), found, &asked)?;
+        }
+    }
+    for address in &outside {
+        for special in specials.iter().filter(|special| special.is_ipv4() == address.is_ipv4()) {
+            let ends = [[Some(Party::Address(*address)); 2], [Some(Party::Address(*special)); 2]];
+            let found = told.addresses.iter().find(|d| holds(&d.source, *address) && is_at(&d.destination, *special));
+            check(5, &|| format!("{address} -> {special}"), found, &[pair.between(ends[0], ends[1])])?;
         }
     }
     Ok(differs)
+}
+
+/// Port 0 is that of what has no ports.
+fn is_usable((transport, port): &(Transport, u16)) -> bool {
+    (*transport == Transport::Other) == (*port == 0)
 }
 
 #[test]
@@ -260,7 +265,7 @@ fn what_two_sides_differ_in_is_what_the_oracle_says_of_both() {
         TestRunner::new(config)
     } else {
         let rng = TestRng::deterministic_rng(config.rng_algorithm);
-        TestRunner::new_with_rng(Config { cases: 96, ..config }, rng)
+        TestRunner::new_with_rng(Config { cases: 256, ..config }, rng)
     };
     let shares = RefCell::new(Shares::default());
     let result = runner.run(&(generate::case(), change::changes()), |(case, changes)| {
@@ -311,7 +316,7 @@ fn what_two_sides_differ_in_is_what_the_oracle_says_of_both() {
         shares.not_contained,
         shares.by_end.map(percent)
     );
-    if !asked || shares.cases >= 96 {
+    if !asked || shares.cases >= 256 {
         assert!((30..=70).contains(&percent(shares.differing)), "a test of answers that are all alike");
         assert!(percent(shares.changed_and_equal) >= 10, "no change that changes nothing");
         assert!(shares.contained * 6 > shares.differing && shares.not_contained * 6 > shares.differing);
