@@ -337,9 +337,10 @@ fn losses_are_a_record_of_their_own() {
 fn the_longest_line_stays_under_64_kib() {
     let labels: Vec<String> = (0..5000).map(|n| format!("\"l{n}\":\"{}\"", "x".repeat(63))).collect();
     let pod = format!(
-        r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"namespace":"{0}","name":"{0}","labels":{{{1}}}}},
+        r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"namespace":"{0}","name":"{1}","labels":{{{2}}}}},
             "spec":{{"containers":[]}},"status":{{"podIPs":[{{"ip":"10.0.0.1"}},{{"ip":"10.0.0.2"}}]}}}}"#,
-        "n".repeat(10_000),
+        "n".repeat(63),
+        "n".repeat(253),
         labels.join(",")
     );
     let mut objects = Objects::default();
