@@ -227,3 +227,20 @@ fn without_anybody_to_select_nothing_is_said() {
     let idle = run_on(&pod("shop", "web", "10.0.0.1"), &["redundant", "-"]);
     assert_eq!((idle.code, idle.stdout.as_str()), (Some(0), "Nothing is redundant in 0 policies.\n"));
 }
+
+#[test]
+fn what_stays_for_the_sake_of_a_later_rule_goes_with_it() {
+    // Without the first, the second keeps the third from denying; the third can go, and then the second.
+    let input = [
+        shop(),
+        "---\napiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: p}\n\
+         spec: {tier: Admin, priority: 0, subject: {namespaces: {}}, ingress: [{action: Pass, from: [{namespaces: {}}]}, \
+         {action: Pass, from: [{namespaces: {}}]}, {action: Deny, from: [{namespaces: {}}]}], \
+         egress: [{action: Deny, to: [{networks: [192.0.2.0/24]}]}]}\n"
+            .to_owned(),
+    ]
+    .concat();
+    let together = found(&input).into_iter().map(|(_, direction, rule, together, _)| (direction, rule, together));
+    let rule = |at: u32| (json!("ingress"), json!(at), true);
+    assert_eq!(together.collect::<Vec<_>>(), [rule(0), rule(1), rule(2)]);
+}

@@ -46,7 +46,7 @@ pub struct Redundant {
     /// What decides in its place, in order; at most [`MAX_COVERS`].
     pub covered_by: Vec<Cover>,
     /// Whether it is of a set that can be removed all at once: in the order of files and lines, each that can still go beside
-    /// those before it. Of two rules that cover each other one stays.
+    /// those before it, and then what can go once others have. Of two rules that cover each other one stays.
     pub together: bool,
 }
 
@@ -71,7 +71,11 @@ enum Part {
     Rule(Direction, usize),
 }
 
+/// How often what had to stay is looked at again: one round for each turn of who stays for whose sake, which are few.
+const MORE_ROUNDS: usize = 8;
+
 /// Something that may be taken out, with its place.
+#[derive(Clone, Debug)]
 struct Item {
     file: Arc<str>,
     line: usize,
@@ -123,7 +127,7 @@ impl<'e, 'a> Search<'e, 'a> {
     }
 
     fn all(&mut self) -> Vec<Redundant> {
-        let mut found = Vec::new();
+        let (mut found, mut stayed) = (Vec::<Redundant>::new(), Vec::new());
         let objects = removal::Objects::new(&self.engine.world().cluster);
         let mut alone = Removal::new(self.engine.rules(), &objects);
         let mut together = Removal::new(self.engine.rules(), &objects);
@@ -148,8 +152,27 @@ impl<'e, 'a> Search<'e, 'a> {
             let goes = gone_already || idle || self.stays_same(&item, &together);
             if !goes {
                 together.put_back(item.at, item.part);
+                stayed.push((found.len(), item.clone()));
             }
             found.push(self.told(item, &seen, idle, goes));
+        }
+        // What stayed for the sake of something after it can go once that has gone.
+        for _ in 0..MORE_ROUNDS {
+            let before = stayed.len();
+            stayed.reverse();
+            stayed.retain(|(at, item)| {
+                together.take(item.at, item.part);
+                let goes = self.stays_same(item, &together);
+                if !goes {
+                    together.put_back(item.at, item.part);
+                } else if let Some(found) = found.get_mut(*at) {
+                    found.together = true;
+                }
+                !goes
+            });
+            if stayed.len() == before {
+                break;
+            }
         }
         found
     }

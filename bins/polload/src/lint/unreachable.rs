@@ -14,7 +14,13 @@ use super::told::Told;
 use super::{Finding, Severity};
 
 /// Comparisons of rules with peers that are made in one tier and direction: some seconds' worth.
-const MOST: usize = 20_000_000;
+const MOST: usize = 100_000_000;
+
+/// How many comparisons it takes as long as to take ports out of others, if they are few.
+const PORTS: usize = 40;
+
+/// Places of rules in what is kept of peers that were judged, to know the like of them again.
+const MANY_SEEN: usize = 1 << 22;
 
 pub(super) fn look(cluster: &Cluster) -> Vec<Finding> {
     look_within(cluster, MOST)
@@ -200,7 +206,7 @@ impl<'r> Ranked<'r> {
         } else {
             candidates.extend((0..).zip(&met.classes).map(|(at, _)| at));
         }
-        let mut seen: HashSet<Seen> = HashSet::new();
+        let (mut seen, mut kept) = (HashSet::<Seen>::new(), 0);
         for class in candidates.into_iter().filter_map(|at| met.classes.get(at as usize)) {
             spend(most, class.peers.len())?;
             let of_sets = class.peers.iter().filter_map(|set| of_set.get(set)).flatten();
@@ -214,6 +220,11 @@ impl<'r> Ranked<'r> {
             if !seen.contains(&of_peer) {
                 let names = if self.direction == Direction::Ingress { own_names } else { &of_peer.1 };
                 self.match_in_order(of_peer.0.iter().filter_map(|at| in_order.get(*at)), names, most)?;
+                kept += of_peer.0.len();
+                if kept > MANY_SEEN {
+                    seen.clear();
+                    kept = 0;
+                }
                 seen.insert(of_peer);
             }
         }
@@ -291,7 +302,7 @@ fn spend(most: &mut usize, comparisons: usize) -> Result<(), TooMany> {
 /// How much work it is to take ports out of others: a unit for what takes as long as a comparison of peers.
 fn work(open: &Traffic, ports: &Traffic) -> usize {
     let each = Transport::ALL.map(|of| open.of(of).ranges().len() * ports.of(of).ranges().len());
-    10 + each.into_iter().sum::<usize>() / 16
+    PORTS + each.into_iter().sum::<usize>() / 8
 }
 
 /// The names among ports, by their numbers.
@@ -380,7 +391,7 @@ mod tests {
         // 100 rules and 50 pods that no rule can tell apart.
         let cluster = cluster((1..=99).chain([1]));
         let shadowed = ("unreachable-rule", "ClusterNetworkPolicy/p99".to_owned());
-        assert_eq!(found(&cluster, 100 * 20), [shadowed]);
+        assert_eq!(found(&cluster, 100 * 2 * PORTS), [shadowed]);
     }
 
     #[test]
