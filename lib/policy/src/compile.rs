@@ -69,7 +69,7 @@ impl PortTable {
         let mut traffic = Traffic::none();
         for transport in Transport::ALL {
             let rows = self.rows(transport).filter(|(_, _, decision)| decision.verdict == Verdict::Allowed);
-            let ports = rows.fold(PortSet::empty(), |all, (first, last, _)| all.union(&PortSet::range(first, last)));
+            let ports = PortSet::of(rows.map(|(first, last, _)| (first, last)).collect());
             traffic.add(transport, &ports);
         }
         traffic
@@ -187,18 +187,27 @@ fn traffic_of(ports: &Ports, names: &[NamedNumber]) -> Traffic {
     let Ports::List(list) = ports else {
         return Traffic::all();
     };
-    let mut traffic = Traffic::none();
+    let mut ranges: [Vec<(u16, u16)>; 4] = Default::default();
+    let mut add = |transport: Transport, first, last| {
+        if let Some(ranges) = ranges.get_mut(transport.index()) {
+            ranges.push((first, last));
+        }
+    };
     for port in list {
         match *port {
-            PortMatch::Range { transport, first, last } => traffic.add(transport, &PortSet::range(first, last)),
+            PortMatch::Range { transport, first, last } => add(transport, first, last),
             PortMatch::Named { name, transport } => {
                 for (has, over, number) in names {
                     if *has == name && transport.is_none_or(|wanted| wanted == *over) {
-                        traffic.add(*over, &PortSet::range(*number, *number));
+                        add(*over, *number, *number);
                     }
                 }
             }
         }
+    }
+    let mut traffic = Traffic::none();
+    for (transport, ranges) in Transport::ALL.into_iter().zip(ranges) {
+        traffic.add(transport, &PortSet::of(ranges));
     }
     traffic
 }

@@ -46,10 +46,10 @@ impl PortSet {
         after.checked_sub(1).and_then(|at| self.ranges.get(at)).is_some_and(|&(_, last)| port <= last)
     }
 
-    /// What is in either.
+    /// All of these ranges, both ends included, in any order.
     #[must_use]
-    pub fn union(&self, other: &Self) -> Self {
-        let mut all: Vec<_> = self.ranges.iter().chain(&other.ranges).copied().collect();
+    pub fn of(mut all: Vec<(u16, u16)>) -> Self {
+        all.retain(|(first, last)| first <= last);
         all.sort_unstable();
         let mut ranges: Vec<(u16, u16)> = Vec::with_capacity(all.len());
         for (first, last) in all {
@@ -59,6 +59,12 @@ impl PortSet {
             }
         }
         Self { ranges }
+    }
+
+    /// What is in either.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self::of(self.ranges.iter().chain(&other.ranges).copied().collect())
     }
 
     /// What is in both.
@@ -84,17 +90,24 @@ impl PortSet {
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
         let mut ranges = Vec::new();
+        let mut cuts = other.ranges.iter().peekable();
         for &(first, last) in &self.ranges {
             let mut from = Some(first);
-            for &(cut_first, cut_last) in &other.ranges {
-                let Some(start) = from else { break };
-                if cut_last < start || cut_first > last {
-                    continue;
+            while let (Some(start), Some(&&(cut_first, cut_last))) = (from, cuts.peek()) {
+                if cut_first > last {
+                    break;
                 }
-                if cut_first > start {
-                    ranges.push((start, cut_first - 1));
+                if cut_last >= start {
+                    if cut_first > start {
+                        ranges.push((start, cut_first - 1));
+                    }
+                    from = cut_last.checked_add(1).filter(|next| *next <= last);
                 }
-                from = cut_last.checked_add(1).filter(|next| *next <= last);
+                // One that goes on behind this range may cut the next.
+                if cut_last > last {
+                    break;
+                }
+                cuts.next();
             }
             ranges.extend(from.map(|start| (start, last)));
         }

@@ -1,23 +1,50 @@
 //! The lines of an object's fields.
 
+use std::collections::HashMap;
+
+/// With how many fields a mapping is looked through by name, and not one by one.
+const MANY_FIELDS: usize = 16;
+
 /// The line at which each field of an object stands, found by its path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lines {
     line: usize,
     fields: Vec<(String, Lines)>,
     items: Vec<Lines>,
+    /// Where a field is, if there are many; of two with one name the first.
+    #[allow(clippy::box_collection, reason = "most have few fields, and are to be small")]
+    places: Option<Box<HashMap<String, usize>>>,
 }
 
 impl Lines {
     /// A value at `line`, from 1, that nothing is known to be inside of.
     #[must_use]
     pub const fn at(line: usize) -> Self {
-        Self { line, fields: Vec::new(), items: Vec::new() }
+        Self { line, fields: Vec::new(), items: Vec::new(), places: None }
     }
 
     /// Adds a field of a mapping; its line is that of its key.
     pub fn push_field(&mut self, name: impl Into<String>, lines: Self) {
-        self.fields.push((name.into(), lines));
+        let name = name.into();
+        if let Some(places) = &mut self.places {
+            places.entry(name.clone()).or_insert(self.fields.len());
+        }
+        self.fields.push((name, lines));
+        if self.places.is_none() && self.fields.len() > MANY_FIELDS {
+            let mut places = HashMap::new();
+            for (at, (name, _)) in self.fields.iter().enumerate() {
+                places.entry(name.clone()).or_insert(at);
+            }
+            self.places = Some(Box::new(places));
+        }
+    }
+
+    fn field(&self, name: &str) -> Option<&Self> {
+        match &self.places {
+            Some(places) => self.fields.get(*places.get(name)?),
+            None => self.fields.iter().find(|(has, _)| has == name),
+        }
+        .map(|(_, lines)| lines)
     }
 
     /// Adds an item of a sequence.
@@ -50,8 +77,7 @@ impl Lines {
         let mut here = self;
         let mut line = self.line;
         for step in steps(path) {
-            let field = here.fields.iter().find(|(name, _)| name == step).map(|(_, lines)| lines);
-            let Some(next) = field.or_else(|| here.items.get(step.parse::<usize>().ok()?)) else {
+            let Some(next) = here.field(step).or_else(|| here.items.get(step.parse::<usize>().ok()?)) else {
                 return (None, line);
             };
             here = next;
@@ -113,6 +139,19 @@ mod tests {
         assert_eq!(policy().line("egress[0].to"), Some(1));
         assert!(!policy().contains("egress") && policy().contains("ingress[0].from"));
         assert_eq!(Lines::default().line("spec"), None);
+    }
+
+    #[test]
+    fn of_many_fields_the_first_of_a_name_is_found() {
+        let mut many = Lines::at(1);
+        for line in 2..1000 {
+            many.push_field(format!("f{}", line % 500), Lines::at(line));
+        }
+        for line in 2..500 {
+            assert_eq!(many.line(&format!("f{line}")), Some(line));
+        }
+        assert_eq!((many.line("f0"), many.contains("f500")), (Some(500), false));
+        assert_eq!(many.fields("").count(), 998);
     }
 
     #[test]
