@@ -91,6 +91,9 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     Ok(if found { Exit::No } else { Exit::Fine })
 }
 
+/// Findings that are about the pods of a cluster.
+const OF_PODS: [&str; 3] = ["selects-nothing", "peer-selects-nothing", "unknown-port-name"];
+
 /// All findings, in order of their places.
 fn look(cluster: &Cluster) -> Vec<Finding> {
     let mut findings: Vec<Finding> = cluster.problems.iter().map(unusable).collect();
@@ -112,6 +115,23 @@ fn look(cluster: &Cluster) -> Vec<Finding> {
         cluster_wide::look(policy, &pods, &addresses, &mut told);
         findings.extend(told.all());
     }
+    if cluster.workloads.is_empty() && !findings.is_empty() {
+        // Who is selected cannot be told where nobody was given.
+        let of_pods = findings.iter().find(|finding| OF_PODS.contains(&finding.id)).cloned();
+        findings.retain(|finding| !OF_PODS.contains(&finding.id));
+        findings.extend(of_pods.map(|first| {
+            Finding {
+                id: "no-pods",
+                severity: Severity::Info,
+                message:
+                    "no pod and no pod template was given: whom policies select, and which ports have names, was not \
+                      looked at"
+                        .to_owned(),
+                remedy: "give the workloads with the policies".to_owned(),
+                ..first
+            }
+        }));
+    }
     findings.extend(cluster_wide::same_priority(cluster, &pods));
     findings.extend(unreachable::look(cluster));
     findings.sort_by(|a, b| (&a.file, a.line, a.id, &a.object).cmp(&(&b.file, b.line, b.id, &b.object)));
@@ -129,6 +149,11 @@ fn unusable(problem: &Problem) -> Finding {
         line: problem.line,
         object: problem.object.clone(),
         message: format!("{field}{}{document}", problem.reason),
-        remedy: "mend it: what cannot be used is left out, and a policy that is left out does not protect".to_owned(),
+        remedy: if problem.reason.ends_with("this one counts") {
+            "give it once"
+        } else {
+            "mend it: what cannot be used is left out, and a policy that is left out does not protect"
+        }
+        .to_owned(),
     }
 }

@@ -262,3 +262,12 @@ fn findings_come_as_a_table_and_as_one_array() {
     let clean = run_on(&shop(), &["lint", "-", "-o", "json"]);
     assert_eq!((clean.code, clean.stdout.trim()), (Some(0), "[]"));
 }
+
+#[test]
+fn whom_policies_select_is_not_told_where_no_pod_was_given() {
+    let text = policy("p", "{podSelector: {matchLabels: {app: nobody}}, ingress: [{from: [{podSelector: {}}]}]}");
+    assert_eq!(
+        found(&text, "").iter().map(|(id, severity, _)| (id.as_str(), severity.as_str())).collect::<Vec<_>>(),
+        [("no-pods", "info")]
+    );
+}

@@ -244,3 +244,14 @@ fn what_stays_for_the_sake_of_a_later_rule_goes_with_it() {
     let rule = |at: u32| (json!("ingress"), json!(at), true);
     assert_eq!(together.collect::<Vec<_>>(), [rule(0), rule(1), rule(2)]);
 }
+
+#[test]
+fn a_block_that_others_fill_is_covered_by_them() {
+    for (halves, whole) in [(["10.0.0.0/9", "10.128.0.0/9"], "10.0.0.0/8"), (["::/1", "8000::/1"], "::/0")] {
+        let block = |cidr: &str| format!("{{from: [{{ipBlock: {{cidr: '{cidr}'}}}}]}}");
+        let ingress = format!("[{}, {}, {}]", block(halves[0]), block(halves[1]), block(whole));
+        let found = found(&[shop(), for_db("db", &ingress)].concat());
+        let rules: Vec<u64> = found.iter().filter_map(|(_, _, rule, ..)| rule.as_u64()).collect();
+        assert_eq!(rules, [0, 1, 2], "{found:?}");
+    }
+}

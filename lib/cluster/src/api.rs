@@ -97,14 +97,13 @@ impl Reader {
     pub fn api(&mut self, options: &ApiOptions) -> Result<Vec<String>, ApiError> {
         let runtime = server::runtime()?;
         runtime.block_on(async {
-            let server = server::Server::connect(options).await?;
+            let server = server::Server::connect(options).await?.patient();
             let mut notes = Vec::new();
             for kind in kinds::KINDS {
                 let mut hear = |said| {
                     self.hear(said);
                     Ok(())
                 };
-                // It answers or it does not: one who looks once can look again.
                 match follow::list(&server, kind, &mut hear).await {
                     Ok(_) => {}
                     Err(follow::Trouble::Absent) => notes.push(kind.absent(&server.url)),

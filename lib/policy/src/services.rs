@@ -94,13 +94,20 @@ impl Services {
         Some(endpoints.iter().map(|endpoint| endpoint.backend(world)).collect())
     }
 
-    /// Backends of one service's port, of both families; `None` where the service has no such port.
+    /// Backends of one service's port, of the families that it has; `None` where the service has no such port.
     #[must_use]
     pub fn of(&self, world: &World<'_>, service: usize, transport: Transport, port: u16) -> Option<Vec<Backend>> {
         let service = world.cluster.services.get(service)?;
         let port = service.ports.iter().find(|has| has.port == port && Transport::from(has.protocol) == transport)?;
-        let mut backends: Vec<Backend> =
-            self.find(world, service, port, None).iter().map(|endpoint| endpoint.backend(world)).collect();
+        // Only addresses of a family that the service has lead to it; a headless one is met under those of its pods.
+        let has = |family| service.cluster_ips.iter().any(|address| Family::of(*address) == family);
+        let families: Vec<Option<Family>> = if service.cluster_ips.is_empty() {
+            vec![None]
+        } else {
+            Family::BOTH.into_iter().filter(|family| has(*family)).map(Some).collect()
+        };
+        let endpoints = families.into_iter().flat_map(|family| self.find(world, service, port, family));
+        let mut backends: Vec<Backend> = endpoints.map(|endpoint| endpoint.backend(world)).collect();
         backends.sort_unstable();
         backends.dedup();
         Some(backends)

@@ -481,3 +481,17 @@ fn isolation_is_told_also_where_it_does_not_decide() {
     let told = engine.explain(&tcp(web, Party::Address(ip("10.96.0.1")), 80));
     assert_eq!((told.egress.cause, told.egress.isolated), (Cause::NoBackend, true));
 }
+
+#[test]
+fn a_service_leads_to_addresses_of_the_families_that_it_has() {
+    let egress = json!([{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]);
+    let mut cluster = with("a/p", &json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": egress}));
+    let db = place(&cluster, "a/db");
+    cluster.workloads[db].labels.insert("serves".to_owned(), "s".to_owned());
+    cluster.workloads[db].addresses.push(ip("fd00::6"));
+    cluster.services.push(service("a/s", &[("serves", "s")], "10.96.0.1", 80, TargetPort::Number(80)));
+    let flow = tcp(party(&cluster, "a/web"), Party::Service(0), 80);
+    assert_eq!(agreed(&cluster, &Options::default(), &flow), Verdict::Allowed, "it has no IPv6 address");
+    cluster.services[0].cluster_ips.push(ip("fd96::1"));
+    assert_eq!(agreed(&cluster, &Options::default(), &flow), Verdict::Denied);
+}

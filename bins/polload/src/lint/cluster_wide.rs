@@ -98,7 +98,12 @@ fn rule_alone(rule: &Rule<'_>, subjects: &BTreeSet<Group>, pods: &Pods<'_>, told
                 "domain-names",
                 Severity::Error,
                 &path,
-                "domainNames is not supported: the rule matches nothing by name".to_owned(),
+                match rule.action {
+                    Action::Accept => "domainNames is not supported: the rule matches nothing by name".to_owned(),
+                    Action::Deny | Action::Pass => {
+                        format!("domainNames is not supported: the rule fails closed, {closed}")
+                    }
+                },
                 "name the networks, or reach the names through a proxy that can be selected",
             );
         } else if !peer.is_known() {

@@ -10,7 +10,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use serde::Deserialize;
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::kinds::Kind;
 use super::{ApiError, ApiOptions};
@@ -24,6 +24,10 @@ pub const MAX_PAGE_BYTES: usize = 256 << 20;
 /// How long a page may take in all, however busily it comes.
 const MAX_PAGE_TIME: Duration = Duration::from_secs(600);
 
+/// How long a busy server is left alone before it is asked again, at first and at most; each time twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LAST_PAUSE: Duration = Duration::from_secs(4);
+
 /// How much of what a server says of an error is read.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
@@ -32,6 +36,8 @@ pub(super) struct Server {
     client: Client,
     pub(super) url: String,
     pub(super) silence: Duration,
+    /// Whether one that is busy is asked again here.
+    patient: bool,
 }
 
 /// What a server answers.
@@ -42,6 +48,9 @@ pub(super) enum Answer {
     /// What was asked for is too old.
     Expired,
 }
+
+/// It has no time, and says why.
+struct Busy(String);
 
 /// What comes of an answer, part by part.
 pub(super) struct Parts(Body);
@@ -59,11 +68,31 @@ impl Server {
         config.connect_timeout = Some(options.silence);
         let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let client = Client::try_from(config).map_err(|error| ApiError::Config(reasons(&error)))?;
-        Ok(Self { client, url, silence: options.silence })
+        Ok(Self { client, url, silence: options.silence, patient: false })
     }
 
-    /// Asks for a path with its query; what goes wrong is told as of `verb` and `kind`.
+    /// The same, asking again what a busy server does not answer.
+    pub(super) fn patient(self) -> Self {
+        Self { patient: true, ..self }
+    }
+
+    /// Asks for a path with its query; what goes wrong is told as of `verb` and `kind`. Where nobody asks again later, a server
+    /// that is busy is given some time.
     pub(super) async fn get(&self, path: &str, verb: &'static str, kind: &Kind) -> Result<Answer, ApiError> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.get_once(path, verb, kind).await? {
+                Ok(answer) => return Ok(answer),
+                Err(Busy(reason)) if !self.patient || pause > LAST_PAUSE => {
+                    return Err(kind.failed(verb, &self.url, reason));
+                }
+                Err(Busy(_)) => sleep(pause).await,
+            }
+            pause *= 2;
+        }
+    }
+
+    async fn get_once(&self, path: &str, verb: &'static str, kind: &Kind) -> Result<Result<Answer, Busy>, ApiError> {
         let failed = |reason: String| kind.failed(verb, &self.url, reason);
         let request = Request::get(path)
             .header(header::ACCEPT, "application/json")
@@ -80,16 +109,18 @@ impl Server {
         let status = response.status();
         let mut parts = Parts(response.into_body());
         if status.is_success() {
-            return Ok(Answer::Yes(parts));
+            return Ok(Ok(Answer::Yes(parts)));
         }
         let reason = self.error_text(&mut parts).await;
         match status {
-            StatusCode::GONE => Ok(Answer::Expired),
-            StatusCode::NOT_FOUND => Ok(Answer::NotFound(reason)),
+            StatusCode::GONE => Ok(Ok(Answer::Expired)),
+            StatusCode::NOT_FOUND => Ok(Ok(Answer::NotFound(reason))),
             StatusCode::UNAUTHORIZED => Err(ApiError::Unauthorized { server: self.url.clone(), reason }),
             StatusCode::FORBIDDEN => {
                 Err(ApiError::Forbidden { verb, resource: kind.resource, group: kind.group, reason })
             }
+            StatusCode::TOO_MANY_REQUESTS => Ok(Err(Busy(format!("429: {reason}")))),
+            status if status.is_server_error() => Ok(Err(Busy(format!("{}: {reason}", status.as_u16())))),
             status => Err(failed(format!("{}: {reason}", status.as_u16()))),
         }
     }

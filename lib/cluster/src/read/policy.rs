@@ -26,9 +26,8 @@ pub(super) struct RawPolicy {
 pub(super) fn network_policy(mut policy: NetworkPolicy, key: &Key) -> Result<NetworkPolicy, Wrong> {
     policy.metadata.namespace = Some(key.namespace.clone());
     policy.metadata.name = Some(key.name.clone());
-    let Some(spec) = &policy.spec else {
-        return Ok(policy);
-    };
+    // A server's is never missing: one that was not given selects every pod, and isolates it for ingress.
+    let spec = policy.spec.get_or_insert_default();
     check_selector(spec.pod_selector.as_ref(), "spec.podSelector")?;
     for (index, kind) in spec.policy_types.iter().flatten().enumerate() {
         if !matches!(kind.as_str(), "Ingress" | "Egress") {

@@ -517,3 +517,14 @@ proptest! {
         prop_assert_eq!(&plain.namespaces[0].labels["a"], &value);
     }
 }
+
+#[test]
+fn a_policy_without_a_spec_is_one_with_nothing_in_it() {
+    for spec in ["", "spec:\n", "spec: {}\n"] {
+        let text = format!("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p}}\n{spec}");
+        let cluster = read(&text);
+        assert_eq!(told(&cluster), Vec::<String>::new(), "{spec}");
+        let policy = &cluster.network_policies[0].value;
+        assert_eq!(policy.spec, Some(k8s_openapi::api::networking::v1::NetworkPolicySpec::default()), "{spec}");
+    }
+}

@@ -155,7 +155,42 @@ fn cut<'p>(sets: impl Iterator<Item = (u32, &'p PeerSet)>) -> PrefixTable<Arc<[u
         let sets = shared.entry(sets).or_insert_with_key(|sets| sets.as_slice().into());
         prefixes.push((prefix, Arc::clone(sets)));
     }
+    drop_filled(&mut prefixes);
     PrefixTable::new(prefixes)
+}
+
+/// Leaves out prefixes of which longer ones leave no address: nobody is there.
+fn drop_filled<T>(prefixes: &mut Vec<(Prefix, T)>) {
+    // Prefixes around where the walk is: the place of each, and what is filled of it so far, in parts of 2^128; none is all.
+    let mut around: Vec<(usize, Option<u128>)> = Vec::new();
+    let mut filled: HashSet<usize> = HashSet::new();
+    let close = |around: &mut Vec<(usize, Option<u128>)>, filled: &mut HashSet<usize>| {
+        if let Some((at, None)) = around.pop() {
+            filled.insert(at);
+        }
+    };
+    for (at, (prefix, _)) in prefixes.iter().enumerate() {
+        while let Some((outer, _)) = around.last().and_then(|(outer, _)| prefixes.get(*outer))
+            && !outer.covers(prefix)
+        {
+            close(&mut around, &mut filled);
+        }
+        if let Some((outer, sum)) = around.last_mut()
+            && let Some((outer, _)) = prefixes.get(*outer)
+            && let Some(longer @ 1..) = prefix.length().checked_sub(outer.length())
+        {
+            *sum = sum.and_then(|sum| sum.checked_add(1 << (128 - u32::from(longer))));
+        }
+        around.push((at, Some(0)));
+    }
+    while !around.is_empty() {
+        close(&mut around, &mut filled);
+    }
+    let mut at = 0;
+    prefixes.retain(|_| {
+        at += 1;
+        !filled.contains(&(at - 1))
+    });
 }
 
 /// A walk through nested prefixes, outermost first, that knows which blocks hold where it is.
@@ -219,4 +254,30 @@ pub(super) fn drop_repeats<T: Copy + PartialEq>(prefixes: &mut Vec<(Prefix, T)>)
         }
         !repeats
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_that_longer_ones_fill_is_no_region() {
+        let left = |all: &[&str]| -> Vec<String> {
+            let mut prefixes: Vec<(Prefix, ())> = all.iter().map(|text| (Prefix::parse(text).unwrap(), ())).collect();
+            prefixes.sort();
+            drop_filled(&mut prefixes);
+            prefixes.iter().map(|(prefix, ())| prefix.to_string()).collect()
+        };
+        assert_eq!(left(&["10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/9"]), ["10.0.0.0/9", "10.128.0.0/9"]);
+        assert_eq!(left(&["10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/10"]), ["10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/10"]);
+        assert_eq!(left(&["::/0", "::/1", "8000::/1"]), ["::/1", "8000::/1"]);
+        assert_eq!(
+            left(&["0.0.0.0/0", "0.0.0.0/1", "0.0.0.0/2", "64.0.0.0/2", "128.0.0.0/1"]),
+            ["0.0.0.0/2", "64.0.0.0/2", "128.0.0.0/1"]
+        );
+        let all: Vec<String> =
+            (0..=255).map(|last| format!("10.0.0.{last}/32")).chain(["10.0.0.0/24".into()]).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        assert_eq!(left(&all).len(), 256);
+    }
 }

@@ -80,19 +80,31 @@ pub(super) struct VirtualPort {
 /// The ports at which a destination is a service; of two with one number the first counts.
 pub(super) fn virtual_ports(cluster: &Cluster, destination: Party) -> Vec<VirtualPort> {
     let mut found = Vec::new();
-    let mut add = |service, port: &ServicePort, number, ipv4| {
-        let backends = of_port(cluster, service, port, ipv4);
-        found.push(VirtualPort { transport: Transport::from(port.protocol), number, backends });
-    };
     match destination {
         Party::Service(index) => {
             if let Some(service) = cluster.services.get(index) {
-                service.ports.iter().for_each(|port| add(service, port, port.port, None));
+                for port in &service.ports {
+                    let mut backends = Vec::new();
+                    if service.cluster_ips.is_empty() {
+                        backends.extend(of_port(cluster, service, port, None));
+                    }
+                    for ipv4 in [true, false] {
+                        if service.cluster_ips.iter().any(|address| address.to_canonical().is_ipv4() == ipv4) {
+                            backends.extend(of_port(cluster, service, port, Some(ipv4)));
+                        }
+                    }
+                    let transport = Transport::from(port.protocol);
+                    found.push(VirtualPort { transport, number: port.port, backends });
+                }
             }
         }
         Party::Address(address) => {
             let ipv4 = Some(address.to_canonical().is_ipv4());
             let is_node = node_with(cluster, address).is_some();
+            let mut add = |service, port: &ServicePort, number, ipv4| {
+                let backends = of_port(cluster, service, port, ipv4);
+                found.push(VirtualPort { transport: Transport::from(port.protocol), number, backends });
+            };
             // kube-proxy looks at nodes' ports last.
             for service in &cluster.services {
                 let virtuals = [&service.cluster_ips, &service.external_ips, &service.load_balancer_ips];
