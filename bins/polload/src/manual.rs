@@ -29,13 +29,13 @@ pub(crate) const SECTIONS: &[Section] = &[
         text: "\
 Each IN is a file, a folder (every .yaml, .yml and .json in it, at any depth; names that begin with a dot are passed over and links are not followed out of it), a FIFO, or - for standard input. YAML may have any number of documents; JSON is what kubectl get -o json prints; lists may be typed or not.
 
-A file, FIFO or standard input may be a watch: what kubectl get KIND -A --watch --output-watch-events -o json prints, one stream for each kind. ADDED and MODIFIED say what an object is, DELETED that it is gone, and of an object the last word counts. A watch that goes on is read until it has been quiet for a second; FIFOs are read all at once. A document that is torn or foreign is told, and the next line that begins with a brace begins the next one.
+A file, FIFO or standard input may be a watch: what kubectl get KIND -A --watch --output-watch-events -o json prints, one stream for each kind. ADDED and MODIFIED say what an object is, DELETED that it is gone, and of an object the last word counts. A watch that goes on is read until it has been quiet for a second after its first event, so a list that pauses longer is taken for whole; one that never says anything, as that of a kind without objects does, is waited for until its writer ends. FIFOs are read all at once. A document that is torn or foreign is told, and the next line that begins with a brace begins the next one.
 
-With --api all this is listed once from the API server that the kubeconfig names ($KUBECONFIG, ~/.kube/config, or --kubeconfig FILE, and --context NAME), or in a pod from the cluster's own; IN, if any, comes on top of it. That takes the verb list on pods, nodes, namespaces, services, endpointslices.discovery.k8s.io, networkpolicies.networking.k8s.io and, where the cluster has them, adminnetworkpolicies, baselineadminnetworkpolicies and clusternetworkpolicies of policy.networking.k8s.io, in all namespaces. Only pods come from there, and not the templates they are made from. With diff --api the cluster is OLD, and only NEW is given.
+With --api all this is listed once from the API server that the kubeconfig names ($KUBECONFIG, ~/.kube/config, or --kubeconfig FILE, and --context NAME), or in a pod from the cluster's own; IN, if any, comes on top of it. That takes the verb list on pods, nodes, namespaces, services, endpointslices.discovery.k8s.io, networkpolicies.networking.k8s.io and, where the cluster has them, adminnetworkpolicies, baselineadminnetworkpolicies and clusternetworkpolicies of policy.networking.k8s.io, in all namespaces. Only pods come from there, and not the templates they are made from. A server that is busy is asked again for some seconds. With diff --api the cluster is OLD, and only NEW is given; with equivalent and contains all that the cluster has, its policies included, belongs to both sides.
 
 Read are pods and pod templates (Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, CronJob, ReplicationController), namespaces, nodes, services, endpoint slices, NetworkPolicy, AdminNetworkPolicy and BaselineAdminNetworkPolicy (v1alpha1), and ClusterNetworkPolicy (v1alpha2). Objects of other kinds are counted and passed over.
 
-What cannot be used is told on stderr with file, line, document and field, and stops nothing else; with --strict it ends the program with 2. A policy that an API server would refuse is not used.",
+What cannot be used is told on stderr with file, line, document and field, and stops nothing else; with --strict it ends the program with 2. What --with and a side both have counts as the side says, and is told. A policy that cannot be read as what it is meant to be, such as one of a priority that there is not, is not used. One that a server would refuse and that can still be read is used, allows nothing where it does not say what, and is found by lint; labels are taken as they are.",
     },
     Section {
         title: "RECORDS",
@@ -53,10 +53,10 @@ Redundant
   redundant, one for each policy and rule whose removal changes nothing: kind; object, as Kind/namespace/name; rule, its number from 0, and direction, ingress or egress, both null for a policy as a whole; file and line; reason; covered_by, what decides in its place, each with kind, namespace, name, direction and rule (null where the policy isolates and so denies), at most 100; together, whether it is of a set that can be removed all at once, which is made in the order of files and lines: of two that cover each other, one stays.
 
 Verdict
-  explain: kind; verdict, ALLOWED or DENIED; egress and ingress, each with verdict; isolated, whether a NetworkPolicy isolates that end in that direction; tier (Admin, NetworkPolicy or Baseline), policy (kind, namespace, name), rule (its number from 0), file and line of what decided, null where nothing of that sort did; reason. A pod that has an address is judged under it, as packets are.
+  explain: kind; verdict, ALLOWED or DENIED; egress and ingress, each with verdict; isolated, whether a NetworkPolicy isolates that end in that direction; tier (Admin, NetworkPolicy or Baseline), policy (kind, namespace, name), rule (its number from 0), file and line of what decided, null where nothing of that sort did; reason. A pod that has addresses is judged under the first of the family that it has in common with the other end, as packets are, and the reason says where the other family differs. NS/NAME is a pod of that name, or else a workload: all its pods, and denied if any two of them that are not the same are. NS/NAME[Kind] is what matrix shows. A service is judged by its backends: denied if one is; it opens no connection, so --from takes none. One without backend for the port is allowed, since no policy applies and the node itself rejects. The address of a pod's own node, as --from, is judged as what the node forwards; what the node itself sends is always allowed. With -o json the record stands by itself.
 
 Lint
-  lint, one for each finding: kind; id; severity, error, warning or info; file; line; object, as Kind/namespace/name; message; remedy.",
+  lint, one for each finding: kind; id; severity, error, warning or info; file; line; object, as Kind/namespace/name as far as that can be told; message; remedy. Of one id at most 100 are told of an object, and then how many more. Where no pod was given, whom policies select is not looked at (no-pods).",
     },
     Section {
         title: "WHAT IS COMPARED",
@@ -98,11 +98,11 @@ Whether the web may talk to the database, and which rule says so:
 
 What a change of the manifests opens and closes in a running cluster:
 
-    kubectl get pods,namespaces,networkpolicies -A -o yaml | polload diff - manifests/
+    kubectl get deployments,statefulsets,daemonsets,cronjobs,namespaces,networkpolicies -A -o yaml | polload diff - manifests/
 
-The same, asking the cluster itself:
+Workloads are the same if their titles are, so both sides have to give the same kinds. What a change of policies alone opens and closes for the pods there are:
 
-    polload diff --api manifests/
+    kubectl get pods,namespaces -A -o yaml | polload diff policies-now/ policies-then/ --with -
 
 Whether policies written anew allow the same to the pods of a running cluster:
 

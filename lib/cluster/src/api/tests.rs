@@ -112,6 +112,18 @@ fn a_list_whose_rest_the_server_forgot_is_begun_anew() {
 }
 
 #[test]
+fn one_who_asks_once_gives_a_busy_server_some_time() {
+    let fake = Fake::start(|asked| match (asked.is_of("pods"), asked.before) {
+        (true, 0) => asked.refuse(503, "starting"),
+        (true, 1) => asked.refuse(429, "too many"),
+        (true, _) => asked.list("9", "", &[pod("a", "1")]),
+        (false, _) => Some(asked),
+    });
+    let (cluster, _) = once(&fake).unwrap();
+    assert_eq!(cluster.workloads.len(), 1);
+}
+
+#[test]
 fn what_may_not_be_listed_is_told_by_verb_and_resource() {
     let fake = Fake::start(|asked| {
         if asked.is_of("networkpolicies") { asked.refuse(403, "User \"u\" cannot list") } else { Some(asked) }
