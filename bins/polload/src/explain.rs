@@ -1,14 +1,18 @@
 //! `polload explain`: why one may reach the other, or not, and what would change it.
 
-use std::collections::BTreeSet;
+mod advice;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::net::IpAddr;
 
 use chainkit_cli::{Exit, Failure, Format, Log, OutputArgs, escape};
-use chainkit_cluster::model::{Cluster, TargetPort};
-use chainkit_policy::{Cause, Direction, Engine, Explanation, Flow, Options, Party, Side, Verdict};
+use chainkit_cluster::model::Cluster;
+use chainkit_policy::{Direction, Engine, Explanation, Flow, Options, Party, Side, Verdict};
 use clap::Args;
 use serde::Serialize;
 
+use self::advice::{Advice, pods_behind};
 use crate::inputs::Inputs;
 use crate::party::{Found, Name, Port};
 
@@ -95,7 +99,7 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
             .into());
     }
     check_service_port(&cluster, &to, ask)?;
-    let explanation = judge(&engine, &cluster, &from, &to, ask.port);
+    let (explanation, [from, to]) = judge(&engine, &cluster, &from, &to, ask.port);
     let mut out = std::io::stdout().lock();
     let record = Record {
         verdict: explanation.verdict.name(),
@@ -103,7 +107,11 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
         ingress: (&explanation.ingress).into(),
     };
     match ask.output.format() {
-        Format::Table => out.write_all(escape(&in_words(ask, &explanation, &cluster, &from, &to)).as_bytes())?,
+        Format::Table => {
+            let ends = [(&ask.from, &from), (&ask.to, &to)];
+            let advice = Advice { engine: &engine, ends, port: ask.port };
+            out.write_all(escape(&in_words(ask, &explanation, &advice)).as_bytes())?;
+        }
         Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&record)?)?,
         Format::Jsonl => writeln!(out, "{}", serde_json::to_string(&record)?)?,
     }
@@ -136,36 +144,29 @@ fn check_service_port(cluster: &Cluster, to: &Found, ask: &Ask) -> anyhow::Resul
         .into())
 }
 
-/// Judges every pair of pods the names stand for. Where they differ, a denial counts.
-fn judge(engine: &Engine<'_>, cluster: &Cluster, from: &Found, to: &Found, port: Port) -> Explanation {
-    let sources = distinct(engine, from.parties(cluster, to));
-    let destinations = distinct(engine, to.parties(cluster, from));
-    let mut first: Option<Explanation> = None;
-    let mut differ = false;
-    for source in &sources {
-        for destination in &destinations {
-            let flow =
-                Flow { source: *source, destination: *destination, transport: port.transport(), port: port.number };
-            let explanation = engine.explain(&flow);
-            match &first {
-                None => first = Some(explanation),
-                Some(before) if before.verdict == explanation.verdict => {}
-                Some(before) => {
-                    differ = true;
-                    if before.verdict == Verdict::Allowed {
-                        first = Some(explanation);
-                    }
-                }
-            }
-        }
+/// Judges every pair of pods the names stand for. Where they differ, a denial counts. Tells the pair it speaks of.
+fn judge(engine: &Engine<'_>, cluster: &Cluster, from: &Found, to: &Found, port: Port) -> (Explanation, [Found; 2]) {
+    let flows = |source: &Found, destination: &Found| met(cluster, source, destination, port);
+    let sources = distinct(engine, cluster, from, to);
+    let destinations = distinct(engine, cluster, to, from);
+    let each = sources.iter().flat_map(|source| destinations.iter().map(move |destination| (source, destination)));
+    let mut pairs: Vec<(&Found, &Found)> = each.clone().filter(|pair| !is_itself(cluster, pair)).collect();
+    if pairs.is_empty() {
+        pairs = each.collect();
     }
-    let flow = Flow {
-        source: sources.first().copied().unwrap_or(Party::OwnNode),
-        destination: destinations.first().copied().unwrap_or(Party::OwnNode),
-        transport: port.transport(),
-        port: port.number,
-    };
-    let mut explanation = first.unwrap_or_else(|| engine.explain(&flow));
+    let denied = |flow: &Flow| engine.judge(flow).verdict == Verdict::Denied;
+    let worst = pairs.iter().position(|(source, destination)| flows(source, destination).first().is_some_and(denied));
+    let differ = worst.is_some()
+        && pairs
+            .iter()
+            .any(|(source, destination)| flows(source, destination).first().is_some_and(|flow| !denied(flow)));
+    let at =
+        worst.or_else(|| pairs.iter().position(|(source, destination)| flows(source, destination).iter().any(denied)));
+    let (source, destination) = pairs.get(at.unwrap_or(0)).copied().unwrap_or((from, to));
+    let flows = flows(source, destination);
+    let outside =
+        Flow { source: Party::OwnNode, destination: Party::OwnNode, transport: port.transport(), port: port.number };
+    let mut explanation = engine.explain(flows.first().unwrap_or(&outside));
     if differ {
         for side in [&mut explanation.egress, &mut explanation.ingress] {
             if side.verdict == Verdict::Denied {
@@ -173,26 +174,118 @@ fn judge(engine: &Engine<'_>, cluster: &Cluster, from: &Found, to: &Found, port:
             }
         }
     }
-    explanation
+    if let Some(other) = flows.get(1)
+        && let Some(under) = under(cluster, source, destination)
+    {
+        let judged = engine.judge(other);
+        for (side, verdict) in
+            [(&mut explanation.egress, judged.egress.verdict), (&mut explanation.ingress, judged.ingress.verdict)]
+        {
+            if side.verdict != verdict {
+                side.reason.push_str(&format!("; under {under} it is {}", verdict.name().to_ascii_lowercase()));
+            }
+        }
+    }
+    if explanation.ingress.verdict == Verdict::Denied && is_own_node(engine, cluster, source, destination, port) {
+        explanation.ingress.reason.push_str(
+            "; this is judged as traffic forwarded through the node: what the node itself sends, such as probes, is always allowed",
+        );
+    }
+    (explanation, [source.clone(), destination.clone()])
 }
 
-/// One party of each kind that rules can tell apart. Pods of one workload are many, and most of them are alike.
-fn distinct(engine: &Engine<'_>, parties: Vec<Party>) -> Vec<Party> {
-    let workloads = &engine.world().cluster.workloads;
-    let mut seen = BTreeSet::new();
-    let kind = |party: &Party| match party {
-        Party::Workload { index, address } => {
-            let class = address.map(|address| engine.classes().of_address(address));
-            let node = workloads.get(*index).filter(|workload| workload.host_network);
-            Some((engine.policy_of(*index), engine.world().group_of(*index), class, node.and_then(|w| w.node.clone())))
-        }
-        _ => None,
+/// Addresses of one family that both ends have: the first in common, then of the other family. `None` where one has no address.
+fn in_common(cluster: &Cluster, source: &Found, destination: &Found) -> Vec<(IpAddr, IpAddr)> {
+    let destinations = destination.addresses(cluster);
+    let of_family = |source: &IpAddr| destinations.iter().find(|other| other.is_ipv4() == source.is_ipv4()).copied();
+    source.addresses(cluster).iter().filter_map(|source| Some((*source, of_family(source)?))).collect()
+}
+
+/// The flows between two ends: the one that counts, then that of the other family where both ends have it.
+fn met(cluster: &Cluster, source: &Found, destination: &Found, port: Port) -> Vec<Flow> {
+    let flow = |source: Option<Party>, destination: Option<Party>| {
+        Some(Flow { source: source?, destination: destination?, transport: port.transport(), port: port.number })
     };
-    parties.into_iter().filter(|party| kind(party).is_none_or(|kind| seen.insert(kind))).collect()
+    let common = in_common(cluster, source, destination);
+    let first = match common.first() {
+        Some((from, to)) => flow(source.party(Some(*from)), destination.party(Some(*to))),
+        None => {
+            let from = source.addresses(cluster).first().copied();
+            flow(source.party(from), destination.party(destination.addresses(cluster).first().copied()))
+        }
+    };
+    // Under an address of its own a service has the backends of that family alone.
+    let other = common.get(1).and_then(|(from, to)| match destination {
+        Found::Service(_) => flow(source.party(Some(*from)), Some(Party::Address(*to))),
+        _ => flow(source.party(Some(*from)), destination.party(Some(*to))),
+    });
+    first.into_iter().chain(other).collect()
+}
+
+/// The addresses of the other family.
+fn under(cluster: &Cluster, source: &Found, destination: &Found) -> Option<String> {
+    in_common(cluster, source, destination).get(1).map(|(from, to)| format!("{from} -> {to}"))
+}
+
+/// Whether both are one pod. Pods of one template are several.
+fn is_itself(cluster: &Cluster, (source, destination): &(&Found, &Found)) -> bool {
+    let Found::Workloads(places) = source else {
+        return false;
+    };
+    let workload = places.first().and_then(|place| cluster.workloads.get(*place));
+    source == destination && workload.is_some_and(|workload| workload.kind == "Pod")
+}
+
+/// Whether the source is asked as the address of the node that the destination runs on.
+fn is_own_node(engine: &Engine<'_>, cluster: &Cluster, source: &Found, destination: &Found, port: Port) -> bool {
+    let world = engine.world();
+    let Found::Address(address) = source else {
+        return false;
+    };
+    let Some(node) = world.node_at(*address) else {
+        return false;
+    };
+    let behind = pods_behind(engine, destination, port);
+    let mut behind = behind.iter().filter_map(|place| cluster.workloads.get(*place));
+    behind.any(|workload| workload.node.as_ref().is_some_and(|name| world.node(name) == Some(node)))
+}
+
+/// One of each kind that rules can tell apart. Pods of one workload are many, and most of them are alike; two of a kind are
+/// kept where both ends have pods in common, as a pod and itself are not as two alike.
+fn distinct(engine: &Engine<'_>, cluster: &Cluster, found: &Found, other: &Found) -> Vec<Found> {
+    let Found::Workloads(places) = found else {
+        return vec![found.clone()];
+    };
+    let others: BTreeSet<usize> = match other {
+        Found::Workloads(others) => others.iter().copied().collect(),
+        _ => BTreeSet::new(),
+    };
+    let keep = if places.iter().any(|place| others.contains(place)) { 2 } else { 1 };
+    let host = |place: &usize| cluster.workloads.get(*place).is_some_and(|workload| workload.host_network);
+    // Which node it is counts between a node and its pods.
+    let by_node = matches!(other, Found::Address(_)) || others.iter().any(host);
+    let mut seen: BTreeMap<_, usize> = BTreeMap::new();
+    let mut kept = Vec::new();
+    for place in places {
+        let one = Found::Workloads(vec![*place]);
+        let classes: Vec<_> = one
+            .addresses(cluster)
+            .iter()
+            .map(|address| (address.is_ipv4(), engine.classes().of_address(*address)))
+            .collect();
+        let node = cluster.workloads.get(*place).filter(|workload| by_node || workload.host_network);
+        let node = node.and_then(|workload| workload.node.as_ref());
+        let count = seen.entry((engine.policy_of(*place), engine.world().group_of(*place), classes, node)).or_default();
+        *count += 1;
+        if *count <= keep {
+            kept.push(one);
+        }
+    }
+    kept
 }
 
 /// The answer for people, with what would turn it.
-fn in_words(ask: &Ask, explanation: &Explanation, cluster: &Cluster, from: &Found, to: &Found) -> String {
+fn in_words(ask: &Ask, explanation: &Explanation, advice: &Advice<'_>) -> String {
     let mut text = format!("{}: {} -> {} port {}\n", explanation.verdict.name(), ask.from, ask.to, ask.port);
     for (direction, side) in [(Direction::Egress, &explanation.egress), (Direction::Ingress, &explanation.ingress)] {
         text.push_str(&format!("  {:7}  {}: {}\n", direction.name(), side.verdict.name(), side.reason));
@@ -200,121 +293,9 @@ fn in_words(ask: &Ask, explanation: &Explanation, cluster: &Cluster, from: &Foun
             text.push_str(&format!("           at {file}:{line}\n"));
         }
     }
-    text.push_str(match explanation.verdict {
-        Verdict::Denied => "To allow it, all of this:\n",
-        Verdict::Allowed => "To deny it, any of this:\n",
-    });
-    let turning = match explanation.verdict {
-        Verdict::Denied => [
-            to_allow(Direction::Egress, &explanation.egress, ask, cluster, from, to),
-            to_allow(Direction::Ingress, &explanation.ingress, ask, cluster, from, to),
-        ],
-        Verdict::Allowed => to_deny(explanation, ask),
-    };
-    for turn in turning.into_iter().flatten() {
-        text.push_str(&format!("  {turn}\n"));
+    for line in advice.lines(explanation) {
+        text.push_str(&line);
+        text.push('\n');
     }
     text
-}
-
-/// What would have to change for a side that denies.
-fn to_allow(
-    direction: Direction,
-    side: &Side,
-    ask: &Ask,
-    cluster: &Cluster,
-    from: &Found,
-    to: &Found,
-) -> Option<String> {
-    if side.verdict == Verdict::Allowed {
-        return None;
-    }
-    let (peer, field) = match direction {
-        Direction::Egress => (to, "to"),
-        Direction::Ingress => (from, "from"),
-    };
-    let policy = side.policy.as_ref().map(ToString::to_string).unwrap_or_default();
-    let number = pod_port(cluster, to, ask.port);
-    let protocol = ask.port.protocol.name();
-    Some(match side.cause {
-        Cause::Rule => format!(
-            "{}: take rule {} out of {policy}, or put one before it that allows {} port {number}/{protocol}",
-            direction.name(),
-            side.rule.unwrap_or_default(),
-            peer_in_words(cluster, peer),
-        ),
-        _ => format!(
-            "{}: add to {policy} a rule with {field}: {} and port {number} {protocol}",
-            direction.name(),
-            peer_in_words(cluster, peer),
-        ),
-    })
-}
-
-/// What would have to change for a connection that is allowed.
-fn to_deny(explanation: &Explanation, ask: &Ask) -> [Option<String>; 2] {
-    let one = |direction: Direction, side: &Side, end: &Name| match side.cause {
-        Cause::Rule => {
-            let policy = side.policy.as_ref().map(ToString::to_string).unwrap_or_default();
-            Some(format!(
-                "{}: narrow rule {} of {policy}, and any other rule that allows it",
-                direction.name(),
-                side.rule.unwrap_or_default()
-            ))
-        }
-        Cause::NotIsolated => Some(format!(
-            "{}: select {end} by a NetworkPolicy with policyTypes {} whose rules do not allow it",
-            direction.name(),
-            if direction == Direction::Egress { "[Egress]" } else { "[Ingress]" }
-        )),
-        _ => None,
-    };
-    let either = [
-        one(Direction::Egress, &explanation.egress, &ask.from),
-        one(Direction::Ingress, &explanation.ingress, &ask.to),
-    ];
-    if either.iter().all(Option::is_none) {
-        return [Some("no policy can: it concerns no end that policies select".to_owned()), None];
-    }
-    either
-}
-
-/// The port that the pods see.
-fn pod_port(cluster: &Cluster, to: &Found, port: Port) -> String {
-    let Found::Service(place) = to else {
-        return port.number.to_string();
-    };
-    let service = cluster.services.get(*place);
-    let mut ports = service.into_iter().flat_map(|service| &service.ports);
-    match ports.find(|found| found.port == port.number && found.protocol == port.protocol).map(|found| &found.target) {
-        Some(TargetPort::Number(number)) => number.to_string(),
-        Some(TargetPort::Name(name)) => name.clone(),
-        None => port.number.to_string(),
-    }
-}
-
-/// A peer as a rule would name it.
-fn peer_in_words(cluster: &Cluster, peer: &Found) -> String {
-    match peer {
-        Found::Address(address) => {
-            format!("ipBlock {address}/{}", if address.is_ipv4() { 32 } else { 128 })
-        }
-        Found::Service(place) => cluster.services.get(*place).map_or_else(String::new, |service| {
-            format!("the pods of namespace {} labelled {}", service.namespace, labels(&service.selector))
-        }),
-        Found::Workloads(places) => {
-            let workload = places.first().and_then(|place| cluster.workloads.get(*place));
-            workload.map_or_else(String::new, |workload| {
-                format!("the pods of namespace {} labelled {}", workload.namespace, labels(&workload.labels))
-            })
-        }
-    }
-}
-
-fn labels(labels: &chainkit_cluster::model::Labels) -> String {
-    if labels.is_empty() {
-        return "(none)".to_owned();
-    }
-    let pairs = labels.iter().map(|(key, value)| format!("{key}={value}"));
-    pairs.collect::<Vec<_>>().join(",")
 }

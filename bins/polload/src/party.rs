@@ -1,5 +1,6 @@
 //! The ends of a connection as they are named on the command line.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -8,13 +9,13 @@ use chainkit_cli::Failure;
 use chainkit_cluster::model::{Cluster, Protocol, Workload};
 use chainkit_policy::{Party, Transport};
 
-/// A named end: `pod:NS/N`, `NS/N`, `svc:NS/N`, or an address.
+/// A named end: `pod:NS/N`, `NS/N`, `NS/N[Kind]`, `svc:NS/N`, or an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
     /// A pod.
     Pod(String, String),
-    /// A pod, or else a workload.
-    Workload(String, String),
+    /// A pod, or else a workload; with a kind, what is of that kind alone.
+    Workload(String, String, Option<String>),
     /// A service.
     Service(String, String),
     /// An address.
@@ -39,10 +40,14 @@ impl FromStr for Name {
             Some(Self::Address(address.to_canonical()))
         } else {
             // As the matrix writes it: namespace/name[Kind].
-            let text = text.strip_suffix(']').and_then(|text| text.split_once('[')).map_or(text, |(text, _)| text);
-            named(text).map(|(namespace, name)| Self::Workload(namespace, name))
+            let (text, kind) = match text.strip_suffix(']').and_then(|text| text.split_once('[')) {
+                Some((text, kind)) => (text, Some(kind.to_owned())),
+                None => (text, None),
+            };
+            let named = named(text).filter(|_| kind.as_ref().is_none_or(|kind| !kind.is_empty()));
+            named.map(|(namespace, name)| Self::Workload(namespace, name, kind))
         };
-        found.ok_or_else(|| "give NS/NAME, pod:NS/NAME, svc:NS/NAME or an address".to_owned())
+        found.ok_or_else(|| "give NS/NAME, NS/NAME[KIND], pod:NS/NAME, svc:NS/NAME or an address".to_owned())
     }
 }
 
@@ -50,7 +55,8 @@ impl fmt::Display for Name {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pod(namespace, name) => write!(out, "pod:{namespace}/{name}"),
-            Self::Workload(namespace, name) => write!(out, "{namespace}/{name}"),
+            Self::Workload(namespace, name, None) => write!(out, "{namespace}/{name}"),
+            Self::Workload(namespace, name, Some(kind)) => write!(out, "{namespace}/{name}[{kind}]"),
             Self::Service(namespace, name) => write!(out, "svc:{namespace}/{name}"),
             Self::Address(address) => write!(out, "{address}"),
         }
@@ -67,8 +73,7 @@ impl Name {
                     .services
                     .iter()
                     .position(|service| (&service.namespace, &service.name) == (namespace, name));
-                let found = found.ok_or_else(|| self.missing("service", cluster.services.len()))?;
-                Ok(Found::Service(found))
+                Ok(Found::Service(found.ok_or_else(|| self.missing_service(cluster, namespace))?))
             }
             Self::Pod(namespace, name) => {
                 let pods = places(cluster, |workload| is_pod(workload, namespace, name));
@@ -77,20 +82,43 @@ impl Name {
                 }
                 Ok(Found::Workloads(pods))
             }
-            Self::Workload(namespace, name) => {
+            Self::Workload(namespace, name, kind) => {
                 let pods = places(cluster, |workload| is_pod(workload, namespace, name));
-                if !pods.is_empty() {
+                if kind.is_none() && !pods.is_empty() {
                     return Ok(Found::Workloads(pods));
                 }
+                let is = |(found_kind, found_name): (&str, &str)| {
+                    found_name == name && kind.as_ref().is_none_or(|kind| kind == found_kind)
+                };
                 let shown = places(cluster, |workload| {
-                    &workload.namespace == namespace && (workload.shown_as().1 == name || &workload.name == name)
+                    &workload.namespace == namespace
+                        && (is(workload.shown_as()) || is((&workload.kind, &workload.name)))
                 });
                 if shown.is_empty() {
                     return Err(self.missing("pod or workload", cluster.workloads.len()).into());
                 }
+                let titles: BTreeSet<String> =
+                    shown.iter().filter_map(|place| cluster.workloads.get(*place)).map(Workload::title).collect();
+                if kind.is_none() && titles.len() > 1 {
+                    return Err(Failure::usage(format!("{self}: {} workloads go by this name", titles.len()))
+                        .remedy(format!("give one of {}", some_of(titles)))
+                        .into());
+                }
                 Ok(Found::Workloads(shown))
             }
         }
+    }
+
+    fn missing_service(&self, cluster: &Cluster, namespace: &str) -> Failure {
+        let of = cluster.services.iter().filter(|service| service.namespace == namespace);
+        let names: BTreeSet<String> = of.map(|service| service.name.clone()).collect();
+        let remedy = if names.is_empty() {
+            format!("no service of namespace {namespace} was read; names are NS/NAME")
+        } else {
+            format!("the services of namespace {namespace} are {}", some_of(names))
+        };
+        Failure::usage(format!("{self}: no such service among the {} that were read", cluster.services.len()))
+            .remedy(remedy)
     }
 
     fn missing(&self, what: &str, of: usize) -> Failure {
@@ -111,42 +139,37 @@ pub(crate) enum Found {
 }
 
 impl Found {
-    /// The parties it may be met as. A pod that has addresses is met under one of them, of the family of the other side.
-    pub(crate) fn parties(&self, cluster: &Cluster, other: &Self) -> Vec<Party> {
-        match self {
-            Self::Address(address) => vec![Party::Address(*address)],
-            Self::Service(place) => vec![Party::Service(*place)],
+    /// The addresses it may be met under, one of each family, the first that it has first. Of workloads those of
+    /// the first, of a service its cluster addresses.
+    pub(crate) fn addresses(&self, cluster: &Cluster) -> Vec<IpAddr> {
+        let all = match self {
+            Self::Address(address) => return vec![*address],
+            Self::Service(place) => cluster.services.get(*place).map(|service| &service.cluster_ips),
             Self::Workloads(places) => {
-                let family = other.family(cluster);
-                let each = places.iter().map(|place| {
-                    let addresses = cluster.workloads.get(*place).map_or(&[][..], |workload| &workload.addresses);
-                    let fits = addresses.iter().find(|address| family.is_none_or(|v4| address.is_ipv4() == v4));
-                    match fits.or_else(|| addresses.first()) {
-                        Some(address) => Party::pod(*place, *address),
-                        None => Party::workload(*place),
-                    }
-                });
-                each.collect()
-            }
-        }
-    }
-
-    /// Whether it can be met under IPv4 alone (`true`) or IPv6 alone (`false`).
-    fn family(&self, cluster: &Cluster) -> Option<bool> {
-        let addresses: Vec<IpAddr> = match self {
-            Self::Address(address) => vec![*address],
-            Self::Service(place) => {
-                cluster.services.get(*place).map_or(Vec::new(), |service| service.cluster_ips.clone())
-            }
-            Self::Workloads(places) => {
-                let workloads = places.iter().filter_map(|place| cluster.workloads.get(*place));
-                workloads.flat_map(|workload| workload.addresses.iter().copied()).collect()
+                places.first().and_then(|place| cluster.workloads.get(*place)).map(|workload| &workload.addresses)
             }
         };
-        let v4 = addresses.iter().any(IpAddr::is_ipv4);
-        let v6 = addresses.iter().any(IpAddr::is_ipv6);
-        (v4 != v6).then_some(v4)
+        let first = all.and_then(|all| all.first()).copied();
+        let other = first.and_then(|first| all?.iter().find(|other| other.is_ipv4() != first.is_ipv4()).copied());
+        first.into_iter().chain(other).collect()
     }
+
+    /// The party it is under an address, or without one.
+    pub(crate) fn party(&self, address: Option<IpAddr>) -> Option<Party> {
+        Some(match self {
+            Self::Address(address) => Party::Address(*address),
+            Self::Service(place) => Party::Service(*place),
+            Self::Workloads(places) => Party::Workload { index: *places.first()?, address },
+        })
+    }
+}
+
+/// The first few of some names, and how many more there are.
+fn some_of(names: BTreeSet<String>) -> String {
+    const SHOWN: usize = 8;
+    let more = names.len().saturating_sub(SHOWN);
+    let shown = names.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
 fn is_pod(workload: &Workload, namespace: &str, name: &str) -> bool {
@@ -200,12 +223,14 @@ mod tests {
         let two = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         let name = |text: &str| text.parse::<Name>().unwrap();
         let (namespace, of) = two("shop", "web");
-        assert_eq!(name("shop/web"), Name::Workload(namespace.clone(), of.clone()));
-        assert_eq!(name("shop/web[Deployment]"), Name::Workload(namespace.clone(), of.clone()));
+        assert_eq!(name("shop/web"), Name::Workload(namespace.clone(), of.clone(), None));
+        let kind = Some("Deployment".to_owned());
+        assert_eq!(name("shop/web[Deployment]"), Name::Workload(namespace.clone(), of.clone(), kind));
+        assert_eq!(name("shop/web[Deployment]").to_string(), "shop/web[Deployment]");
         assert_eq!(name("pod:shop/web"), Name::Pod(namespace.clone(), of.clone()));
         assert_eq!(name("svc:shop/web"), Name::Service(namespace, of));
         assert_eq!(name("::ffff:10.0.0.1"), Name::Address("10.0.0.1".parse().unwrap()));
-        for text in ["web", "/web", "shop/", "a/b/c", "pod:web", "svc:", "10.0.0", ""] {
+        for text in ["web", "/web", "shop/", "a/b/c", "pod:web", "svc:", "10.0.0", "", "a/b[]"] {
             assert!(text.parse::<Name>().is_err(), "{text}");
         }
     }
