@@ -50,8 +50,8 @@ complete -c polload -n "__fish_polload_using_subcommand matrix" -s j -d 'The sam
 complete -c polload -n "__fish_polload_using_subcommand matrix" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c polload -n "__fish_polload_using_subcommand explain" -l kubeconfig -d 'The kubeconfig, instead of $KUBECONFIG and ~/.kube/config' -r -F
 complete -c polload -n "__fish_polload_using_subcommand explain" -l context -d 'The context of the kubeconfig, instead of its current one' -r
-complete -c polload -n "__fish_polload_using_subcommand explain" -l from -d 'Who opens the connection: NS/NAME (a pod or workload), pod:NS/NAME, or an address' -r
-complete -c polload -n "__fish_polload_using_subcommand explain" -l to -d 'To whom: NS/NAME, pod:NS/NAME, svc:NS/NAME, or an address' -r
+complete -c polload -n "__fish_polload_using_subcommand explain" -l from -d 'Who opens the connection: NS/NAME (a pod or workload; NS/NAME[KIND] is the workload), pod:NS/NAME, or an address' -r
+complete -c polload -n "__fish_polload_using_subcommand explain" -l to -d 'To whom: NS/NAME, NS/NAME[KIND], pod:NS/NAME, svc:NS/NAME, or an address' -r
 complete -c polload -n "__fish_polload_using_subcommand explain" -l port -d 'The destination port and protocol, such as 80/tcp; of a service, the service\'s port' -r
 complete -c polload -n "__fish_polload_using_subcommand explain" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for people'
 json\t'One JSON array'

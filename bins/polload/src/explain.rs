@@ -22,11 +22,11 @@ pub(crate) struct Ask {
     #[command(flatten)]
     inputs: Inputs,
 
-    /// Who opens the connection: NS/NAME (a pod or workload), pod:NS/NAME, or an address
+    /// Who opens the connection: NS/NAME (a pod or workload; NS/NAME[KIND] is the workload), pod:NS/NAME, or an address
     #[arg(long, value_name = "X")]
     from: Name,
 
-    /// To whom: NS/NAME, pod:NS/NAME, svc:NS/NAME, or an address
+    /// To whom: NS/NAME, NS/NAME[KIND], pod:NS/NAME, svc:NS/NAME, or an address
     #[arg(long, value_name = "Y")]
     to: Name,
 

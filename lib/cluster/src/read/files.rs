@@ -4,8 +4,9 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -21,6 +22,10 @@ pub const MAX_FOLDER_DEPTH: usize = 64;
 ///
 /// `kubectl` has the whole list at hand before it prints any of it, and then prints without a pause.
 pub(crate) const QUIET: Duration = Duration::from_secs(1);
+
+/// How long a stream may say nothing at all once another one has shown to be a watch and has given its list: the watch of a kind
+/// without objects never says anything. Longer than a client takes to find its server.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// An input that was named and cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +67,8 @@ impl Reader {
     ///
     /// Within a folder, names that begin with a dot are passed over, and links are followed to files of the same folder
     /// alone. FIFOs are read all at once, since those who write to them may be one; a watch is read to its end or until
-    /// it has been quiet for a second, whichever comes first. What cannot be used is in [`Cluster::problems`].
+    /// it has been quiet for a second, whichever comes first. One that says nothing for 30 seconds when another has been a
+    /// watch is taken for a watch of nothing, and told. What cannot be used is in [`Cluster::problems`].
     ///
     /// # Errors
     /// When an input does not exist or cannot be opened.
@@ -73,6 +79,16 @@ impl Reader {
 
 /// Reads inputs as [`Reader::inputs`] does, and says to `hear` what they say.
 pub(crate) fn read_inputs<T: AsRef<str>>(inputs: &[T], hear: &mut dyn FnMut(Said)) -> Result<(), InputError> {
+    read_inputs_within(inputs, SILENCE, hear)
+}
+
+/// The same, with how long a stream beside watches may say nothing.
+fn read_inputs_within<T: AsRef<str>>(
+    inputs: &[T],
+    silence: Duration,
+    hear: &mut dyn FnMut(Said),
+) -> Result<(), InputError> {
+    let listed = &AtomicBool::new(false);
     let mut opened = Vec::new();
     for input in inputs {
         let input = input.as_ref();
@@ -84,7 +100,7 @@ pub(crate) fn read_inputs<T: AsRef<str>>(inputs: &[T], hear: &mut dyn FnMut(Said
         opened.push((input, tap));
     }
     thread::scope(|scope| {
-        let drain = |input, tap| drain(input, tap).map_err(|error| InputError::new(input, error));
+        let drain = |input, tap| drain(input, tap, listed, silence).map_err(|error| InputError::new(input, error));
         let reading =
             opened.into_iter().map(|(input, tap)| (input, tap.map(|tap| scope.spawn(move || drain(input, tap)))));
         // All are started before the first one is waited for.
@@ -94,6 +110,12 @@ pub(crate) fn read_inputs<T: AsRef<str>>(inputs: &[T], hear: &mut dyn FnMut(Said
                 None => read_input(input, hear)?,
                 Some(Ok(Ok(Drained::Plain(bytes)))) => read_bytes(input, bytes, hear),
                 Some(Ok(Ok(Drained::Watch(reader)))) => reader.retell(input, hear),
+                Some(Ok(Ok(Drained::Nothing))) => {
+                    let seconds = silence.as_secs();
+                    let reason =
+                        format!("it said nothing for {seconds} s, and others are watches: taken for one of nothing");
+                    hear(whole(input, reason));
+                }
                 Some(Ok(Err(error))) => return Err(error),
                 Some(Err(panic)) => std::panic::resume_unwind(panic),
             }
@@ -117,18 +139,31 @@ enum Drained {
     Plain(Vec<u8>),
     /// A watch.
     Watch(Box<Reader>),
+    /// It said nothing, beside watches that gave their lists.
+    Nothing,
 }
 
-/// Reads a stream of documents to its end, or a watch until it is quiet.
-fn drain(name: &str, mut tap: Tap) -> io::Result<Drained> {
+/// Reads a stream of documents to its end, or a watch until it is quiet; `listed` tells that some stream was such a watch.
+fn drain(name: &str, mut tap: Tap, listed: &AtomicBool, silence: Duration) -> io::Result<Drained> {
     let mut bytes = Vec::new();
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut is_watch = None;
     let mut probe = Splitter::new(MAX_DOCUMENT_BYTES);
     // Which of both it is shows with its first document.
+    let mut silent_since = None;
     while is_watch != Some(true) {
-        let Got::Bytes(read) = tap.read(&mut buffer, None, None)? else {
-            return Ok(Drained::Plain(bytes));
+        // Only one that has said nothing yet has to look what the others do.
+        let patience = bytes.is_empty().then_some(silence.min(QUIET));
+        let read = match tap.read(&mut buffer, patience, None)? {
+            Got::Bytes(read) => read,
+            Got::Nothing => {
+                if listed.load(Ordering::Relaxed) && silent_since.get_or_insert_with(Instant::now).elapsed() >= silence
+                {
+                    return Ok(Drained::Nothing);
+                }
+                continue;
+            }
+            Got::End | Got::Stop => return Ok(Drained::Plain(bytes)),
         };
         let read = buffer.get(..read).unwrap_or_default();
         // One too many shows that it is too long.
@@ -156,6 +191,7 @@ fn drain(name: &str, mut tap: Tap) -> io::Result<Drained> {
         stream.feed(buffer.get(..read).unwrap_or_default(), &mut |said| reader.hear(said));
     }
     stream.end(&mut |said| reader.hear(said));
+    listed.store(true, Ordering::Relaxed);
     Ok(Drained::Watch(reader))
 }
 

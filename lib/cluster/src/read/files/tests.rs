@@ -101,3 +101,23 @@ fn a_watch_may_follow_on_what_is_no_document() {
     assert_eq!(names, ["a"]);
     assert_eq!(problems.len(), 2, "{problems:?}");
 }
+
+#[test]
+fn a_watch_of_nothing_says_nothing_and_is_not_waited_for_once_others_have_said_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let [pods, policies, unwritten] = fifos(folder.path());
+    let inputs: Vec<String> =
+        [&pods, &policies, &unwritten].iter().map(|path| path.to_string_lossy().into_owned()).collect();
+    let (sender, read) = mpsc::channel();
+    thread::spawn(move || {
+        let mut reader = Reader::default();
+        let read = read_inputs_within(&inputs, Duration::from_millis(300), &mut |said| reader.hear(said));
+        drop(sender.send(read.map(|()| reader.finish())));
+    });
+    let (mut pods, _silent) = (open(&pods), open(&policies));
+    pods.write_all(event("ADDED", "a").as_bytes()).unwrap();
+    let cluster = read.recv_timeout(LONG).unwrap().unwrap();
+    assert_eq!(cluster.workloads.len(), 1);
+    let told: Vec<String> = cluster.problems.iter().map(ToString::to_string).collect();
+    assert!(told.len() == 2 && told.iter().all(|told| told.ends_with("taken for one of nothing")), "{told:?}");
+}
