@@ -71,11 +71,6 @@ impl Services {
         self.claims.iter().filter_map(|(target, claims)| Some((target, claims.first()?.1)))
     }
 
-    /// Whether a number is a set of endpoints'.
-    pub(crate) fn has_endpoints(&self, id: EndpointsId) -> bool {
-        self.endpoints.held(id) > 0
-    }
-
     /// A set of endpoints by its number.
     pub(crate) fn endpoints(&self, id: EndpointsId) -> &[Endpoint] {
         self.endpoints.get(id).map_or(&[], Vec::as_slice)
@@ -301,13 +296,18 @@ impl Services {
 }
 
 impl Endpoint {
-    /// The backend that it is.
+    /// The backend that it is: whoever has the address, since that is where packets go, whatever pod was meant. A pod on its
+    /// node's network has none for itself.
     pub(crate) fn backend(&self, world: &World<'_>) -> Backend {
-        let by_address = || self.address.and_then(|address| world.pod_at(address));
-        let index = self.workload.map(|at| at as usize).or_else(by_address);
-        let party = match (index, self.address) {
-            (Some(index), address) => Party::Workload { index, address },
-            (None, Some(address)) => Party::Address(address),
+        let named = self.workload.map(|at| at as usize);
+        let on_host = |at: &usize| world.cluster.workloads.get(*at).is_some_and(|workload| workload.host_network);
+        let party = match (self.address, named) {
+            (Some(address), Some(index)) if on_host(&index) => Party::pod(index, address),
+            (Some(address), _) => match world.pod_at(address).filter(|_| world.node_at(address).is_none()) {
+                Some(index) => Party::pod(index, address),
+                None => Party::Address(address),
+            },
+            (None, Some(index)) => Party::workload(index),
             (None, None) => Party::Address(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
         };
         Backend { party, port: self.port }

@@ -125,6 +125,18 @@ pub(super) fn virtual_ports(cluster: &Cluster, destination: Party) -> Vec<Virtua
     found
 }
 
+/// Who is behind an endpoint's address: whoever has it, whatever pod was meant, but for a pod on its node's network.
+fn behind(cluster: &Cluster, meant: Option<usize>, address: IpAddr) -> Party {
+    match meant {
+        Some(index) if cluster.workloads.get(index).is_some_and(|pod| pod.host_network) => Party::pod(index, address),
+        _ => {
+            let has = Who::new(cluster, Party::Address(address)).pod;
+            let index = cluster.workloads.iter().position(|pod| has.is_some_and(|has| std::ptr::eq(has, pod)));
+            index.map_or(Party::Address(address), |index| Party::pod(index, address))
+        }
+    }
+}
+
 fn of_port(cluster: &Cluster, service: &Service, port: &ServicePort, ipv4: Option<bool>) -> Vec<(Party, u16)> {
     let right_family = |address: &IpAddr| ipv4.is_none_or(|ipv4| address.to_canonical().is_ipv4() == ipv4);
     let mut found = Vec::new();
@@ -140,7 +152,7 @@ fn of_port(cluster: &Cluster, service: &Service, port: &ServicePort, ipv4: Optio
                     let by_name = cluster.workloads.iter().position(|pod| {
                         endpoint.pod.as_ref() == Some(&(pod.namespace.clone(), pod.name.clone())) && pod.kind == "Pod"
                     });
-                    let party = by_name.map_or(Party::Address(*address), |index| Party::pod(index, *address));
+                    let party = behind(cluster, by_name, *address);
                     found.push((party, endpoint_port.number.unwrap_or(port.port)));
                 }
             }
@@ -170,7 +182,7 @@ fn of_port(cluster: &Cluster, service: &Service, port: &ServicePort, ipv4: Optio
                 found.push((Party::workload(index), number));
             }
             for address in pod.addresses.iter().filter(|address| right_family(address)) {
-                found.push((Party::pod(index, *address), number));
+                found.push((behind(cluster, Some(index), *address), number));
             }
         }
     }

@@ -32,6 +32,8 @@ pub(crate) struct Maker {
     /// By address the endpoints that have it.
     endpoints_at: HashMap<IpAddr, Vec<u32>>,
     addresses_of: HashMap<u32, Vec<IpAddr>>,
+    /// How many virtual addresses and ports lead to endpoints.
+    led_to: HashMap<u32, usize>,
     /// Endpoints of templates, or of addresses that no pod has: their classes are looked at each time.
     elsewhere: BTreeSet<u32>,
 }
@@ -276,6 +278,15 @@ impl Maker {
             };
             if was != is {
                 update.virtuals.push((*target, is));
+                is.into_iter().for_each(|id| *self.led_to.entry(id).or_default() += 1);
+                if let Some(id) = was
+                    && let Some(count) = self.led_to.get_mut(&id)
+                {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.led_to.remove(&id);
+                    }
+                }
             }
             stale.extend(was.into_iter().chain(is));
         }
@@ -289,7 +300,7 @@ impl Maker {
                     }
                 }
             }
-            if services.has_endpoints(*id) {
+            if self.led_to.contains_key(id) {
                 let endpoints = services.endpoints(*id);
                 let addresses: BTreeSet<IpAddr> = endpoints.iter().filter_map(|endpoint| endpoint.address).collect();
                 if endpoints.iter().any(|endpoint| {
@@ -310,7 +321,7 @@ impl Maker {
             stale.extend(self.endpoints_at.get(address).into_iter().flatten());
         }
         for id in stale {
-            let is = services.has_endpoints(id).then(|| {
+            let is = self.led_to.contains_key(&id).then(|| {
                 let endpoints = services.endpoints(id).iter().map(|endpoint| endpoint.backend(engine.world()));
                 let mut is: Vec<_> = endpoints.map(|backend| (engine.backend_class(&backend), backend.port)).collect();
                 is.sort_unstable();

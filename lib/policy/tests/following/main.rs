@@ -347,6 +347,33 @@ fn of_pods_that_claim_one_address_the_youngest_has_it_for_as_long_as_it_is_there
 }
 
 #[test]
+fn a_service_leads_to_whoever_has_the_address_of_its_endpoint() {
+    let mut cluster = Cluster::default();
+    cluster.workloads.push(common::pod("a/web", &[("app", "web")], "10.0.0.9"));
+    let mut old = common::pod("b/old", &[("app", "api")], "10.0.0.1");
+    let mut young = common::pod("b/young", &[("app", "db")], "10.0.0.1");
+    (old.created, young.created) = (100, 200);
+    cluster.workloads.extend([old, young.clone()]);
+    let target = chainkit_cluster::model::TargetPort::Number(80);
+    cluster.services.push(common::service("b/s", &[("app", "api")], "10.96.0.1", 80, target));
+    let to = serde_json::json!([{"to": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "api"}}}]}]);
+    common::add_policy(
+        &mut cluster,
+        "a/p",
+        &serde_json::json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": to}),
+    );
+    let mut live = Live::new(cluster, &Options::default());
+    let asked = |live: &Live| {
+        let cluster = &live.engine().world().cluster;
+        let flow = common::tcp(common::party(cluster, "a/web"), Party::Address(common::ip("10.96.0.1")), 80);
+        common::check(cluster, live.engine(), live.tables(), &flow).unwrap()
+    };
+    assert_eq!(asked(&live), chainkit_policy::Verdict::Denied, "the younger one has the address");
+    live.apply(vec![Change::Remove(Object::Workload(young).name())]);
+    assert_eq!(asked(&live), chainkit_policy::Verdict::Allowed);
+}
+
+#[test]
 fn a_policy_that_changes_concerns_its_own_subjects_alone() {
     let cluster = common::large::busy(50);
     let policy = cluster.network_policies[0].clone();
