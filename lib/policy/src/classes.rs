@@ -310,14 +310,20 @@ impl Classes {
                 self.release(class, settled);
                 continue;
             }
-            let class = self.class_of_kind(ruleset, atom.kind);
-            if atom.class == NONE || self.classes.get(atom.class) != Some(&class) {
-                of_class.entry(atom.class).or_default().push((id, class));
+            let (old, class) = (atom.class, self.class_of_kind(ruleset, atom.kind));
+            if old == NONE {
+                let class = self.hold(class, settled);
+                if let Some(atom) = self.atoms.get_mut(id as usize) {
+                    atom.class = class;
+                }
+                moved.push(id);
+            } else if self.classes.get(old) != Some(&class) {
+                of_class.entry(old).or_default().push((id, class));
             }
         }
         for (old, atoms) in of_class {
             let alike = atoms.windows(2).all(|pair| matches!(pair, [a, b] if a.1 == b.1));
-            let all = old != NONE && self.classes.held(old) as usize == atoms.len();
+            let all = self.classes.held(old) as usize == atoms.len();
             if let Some((_, new)) = atoms.first().filter(|_| alike && all) {
                 let was = self.classes.get(old).cloned();
                 if self.classes.rename(old, new.clone()) {

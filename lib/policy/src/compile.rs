@@ -1,5 +1,7 @@
 //! Rules to rows: what one subject's rules say of one class of peers, for every protocol and port at once.
 
+use std::sync::Arc;
+
 use crate::classes::{Class, NamedNumber};
 use crate::flow::{Direction, Transport, Verdict};
 use crate::ports::{PortSet, Traffic};
@@ -102,7 +104,7 @@ const UNDECIDED: Decision = Decision { verdict: Verdict::Allowed, ground: Ground
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SubjectRules {
     /// Policies that select it, by tier and place, in order.
-    pub policies: Vec<(u32, u32)>,
+    pub policies: Arc<[(u32, u32)]>,
     /// Its own ports that ingress rules of those policies ask for by name: (name, transport, number), in order.
     pub names: Vec<NamedNumber>,
 }

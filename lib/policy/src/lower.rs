@@ -73,12 +73,12 @@ pub(crate) fn selects(world: &World<'_>, tier: u32, source: usize, group: &Group
         let policy = world.cluster.network_policies.get(source).map(|located| &located.value);
         return policy.is_some_and(|policy| {
             policy.metadata.namespace.as_deref() == Some(&*namespace.name)
-                && network_policy::pods(policy).is_some_and(|pods| selector::matches(pods, &group.labels))
+                && network_policy::pods(policy).is_some_and(|pods| selector::matches(pods, world.labels(group)))
         });
     }
     let policy = world.cluster.cluster_policies.get(source);
     policy.and_then(|located| cluster_policy::subject(&located.value)).is_some_and(|(namespaces, pods)| {
-        selector::matches(namespaces, &namespace.labels) && selector::matches(pods, &group.labels)
+        selector::matches(namespaces, &namespace.labels) && selector::matches(pods, world.labels(group))
     })
 }
 
@@ -143,7 +143,7 @@ impl<'w, 'a> Lowering<'w, 'a> {
     fn subjects(&self, groups: impl Iterator<Item = GroupId>, pods: &LabelSelector) -> Vec<GroupId> {
         let selected = groups.filter(|id| {
             let group = self.world.group(*id);
-            group.is_some_and(|group| !group.subjects.is_empty() && selector::matches(pods, &group.labels))
+            group.is_some_and(|group| !group.subjects.is_empty() && selector::matches(pods, self.world.labels(group)))
         });
         let mut selected: Vec<_> = selected.collect();
         selected.sort_unstable();

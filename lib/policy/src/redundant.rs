@@ -119,7 +119,7 @@ impl<'e, 'a> Search<'e, 'a> {
         let in_use: BTreeSet<PolicyId> = workloads.filter_map(|at| engine.policy_of(at)).collect();
         let mut selected: HashMap<PolicyAt, Vec<PolicyId>> = HashMap::new();
         for id in in_use {
-            for at in engine.policies().get(id as usize).into_iter().flat_map(|rules| &rules.policies) {
+            for at in engine.policies().get(id as usize).into_iter().flat_map(|rules| rules.policies.iter()) {
                 selected.entry(*at).or_default().push(id);
             }
         }

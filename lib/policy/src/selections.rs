@@ -182,7 +182,7 @@ impl Selections {
             return Vec::new();
         };
         let mut needs = vec![Asks::Nothing, Asks::Namespace(namespace.name.to_string())];
-        for (key, value) in group.labels.iter() {
+        for (key, value) in world.labels(group) {
             needs.push(Asks::Label(key.clone(), value.clone()));
             needs.push(Asks::Key(key.clone()));
         }
@@ -216,7 +216,7 @@ impl Selection {
             Within::Namespace(name) => *name == *namespace.name,
             Within::Namespaces(selector) => selector::matches(selector, &namespace.labels),
         };
-        within && selector::matches(&self.pods, &group.labels)
+        within && selector::matches(&self.pods, world.labels(group))
     }
 
     /// What a group must have, any of these, for this to select it.
@@ -285,6 +285,6 @@ impl Selection {
     }
 
     fn selects_labels(&self, world: &World<'_>, group: GroupId) -> bool {
-        world.group(group).is_some_and(|group| selector::matches(&self.pods, &group.labels))
+        world.group(group).is_some_and(|group| selector::matches(&self.pods, world.labels(group)))
     }
 }

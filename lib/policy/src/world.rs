@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -20,8 +21,6 @@ pub type GroupId = u32;
 pub struct Group {
     /// The namespace, by its place in [`World::namespaces`].
     pub namespace: u32,
-    /// The labels that all of them bear.
-    pub labels: Arc<Labels>,
     /// The workloads, by their place in the cluster, in order; none where the place of the group is free.
     pub members: Vec<u32>,
     /// Those of them that are subjects, in order.
@@ -35,8 +34,9 @@ pub struct KnownNamespace {
     pub name: Arc<str>,
     /// Its labels, its name among them.
     pub labels: Labels,
-    /// Its groups, by the labels that make them.
-    groups: HashMap<Arc<Labels>, GroupId>,
+    /// Its groups, by a number that goes with the labels that make them.
+    groups: HashMap<u64, Vec<GroupId>>,
+    count: usize,
     /// Its workloads, in order.
     workloads: Vec<u32>,
     /// Its pods by name.
@@ -71,6 +71,13 @@ pub struct World<'a> {
 /// A number of things that fits a place in a table.
 pub(crate) fn place(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+/// A number that goes with labels: equal for equal ones.
+fn hash_of(labels: &Labels) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    labels.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Puts a number into a list in order; tells whether it is new there.
@@ -154,6 +161,7 @@ impl<'a> World<'a> {
             name,
             labels,
             groups: HashMap::new(),
+            count: 0,
             workloads: Vec::new(),
             pods: HashMap::new(),
         });
@@ -206,14 +214,21 @@ impl<'a> World<'a> {
         if let Some(subject) = self.subject.get_mut(at) {
             *subject = is_subject;
         }
-        let (id, new) = match namespace.groups.get(&workload.labels) {
-            Some(id) => (*id, false),
+        let hash = hash_of(&workload.labels);
+        let alike = |id: &GroupId| {
+            let first = self.groups.get(*id as usize).and_then(|group| group.members.first());
+            first.and_then(|at| self.cluster.workloads.get(*at as usize)).map(|has| &has.labels)
+                == Some(&workload.labels)
+        };
+        let found = namespace.groups.get(&hash).and_then(|ids| ids.iter().copied().find(alike));
+        let (id, new) = match found {
+            Some(id) => (id, false),
             None => {
                 let id = self.free_groups.pop().unwrap_or_else(|| place(self.groups.len()));
-                let labels = Arc::new(workload.labels.clone());
-                namespace.groups.insert(Arc::clone(&labels), id);
-                self.pod_labels.add(id, &labels);
-                let group = Group { namespace: namespace_id, labels, ..Group::default() };
+                namespace.groups.entry(hash).or_default().push(id);
+                namespace.count += 1;
+                self.pod_labels.add(id, &workload.labels);
+                let group = Group { namespace: namespace_id, ..Group::default() };
                 match self.groups.get_mut(id as usize) {
                     Some(free) => *free = group,
                     None => self.groups.push(group),
@@ -279,16 +294,32 @@ impl<'a> World<'a> {
         Some((id, group.members.is_empty()))
     }
 
-    /// Frees the place of a group that has no members.
-    pub(crate) fn forget_group(&mut self, id: GroupId) {
+    /// Frees the place of a group whose last member was the workload at a place of the cluster, which is still what it was.
+    pub(crate) fn forget_group(&mut self, id: GroupId, last: usize) {
         let Some(group) = self.groups.get_mut(id as usize).map(std::mem::take) else {
             return;
         };
-        self.pod_labels.remove(id, &group.labels);
+        let Some(workload) = self.cluster.workloads.get(last) else { return };
+        self.pod_labels.remove(id, &workload.labels);
         if let Some(namespace) = self.namespaces.get_mut(group.namespace as usize) {
-            namespace.groups.remove(&group.labels);
+            let hash = hash_of(&workload.labels);
+            namespace.count -= 1;
+            if let Some(ids) = namespace.groups.get_mut(&hash) {
+                ids.retain(|other| *other != id);
+                if ids.is_empty() {
+                    namespace.groups.remove(&hash);
+                }
+            }
         }
         self.free_groups.push(id);
+    }
+
+    /// The labels that all members of a group bear.
+    #[must_use]
+    pub fn labels(&self, group: &Group) -> &Labels {
+        static NONE: Labels = Labels::new();
+        let first = group.members.first().and_then(|at| self.cluster.workloads.get(*at as usize));
+        first.map_or(&NONE, |workload| &workload.labels)
     }
 
     /// Of pods that claim one address the youngest has it; of equally young ones the first in the cluster.
@@ -334,11 +365,14 @@ impl<'a> World<'a> {
 
     /// The groups of a namespace, in no order.
     pub fn groups_in(&self, namespace: u32) -> impl Iterator<Item = GroupId> + '_ {
-        self.namespaces.get(namespace as usize).into_iter().flat_map(|namespace| namespace.groups.values().copied())
+        self.namespaces
+            .get(namespace as usize)
+            .into_iter()
+            .flat_map(|namespace| namespace.groups.values().flatten().copied())
     }
 
     fn count_in(&self, namespace: u32) -> usize {
-        self.namespaces.get(namespace as usize).map_or(0, |namespace| namespace.groups.len())
+        self.namespaces.get(namespace as usize).map_or(0, |namespace| namespace.count)
     }
 
     /// How many groups some namespaces have.

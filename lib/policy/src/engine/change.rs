@@ -1,6 +1,7 @@
 //! How an engine comes to know its cluster, and follows it: what happened since the last time is settled at once.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use chainkit_cluster::model::{Change, NamedPort};
 
@@ -114,10 +115,11 @@ impl Engine<'_> {
         let mut policies = self.policies_of_group.get(&id).cloned().unwrap_or_default();
         let rank = |(tier, at): &(u32, u32)| (*tier, self.ruleset.policy(*tier, *at).map(Policy::rank));
         policies.sort_by(|a, b| rank(a).cmp(&rank(b)));
+        let policies: Arc<[(u32, u32)]> = policies.into();
         let asked = asked_names(&self.ruleset, &policies);
         for at in &group.subjects {
             let Some(workload) = self.world.cluster.workloads.get(*at as usize) else { continue };
-            let rules = SubjectRules { policies: policies.clone(), names: numbers(&asked, &workload.ports) };
+            let rules = SubjectRules { policies: Arc::clone(&policies), names: numbers(&asked, &workload.ports) };
             let (new, is_new) = self.policies.hold(rules);
             if is_new {
                 changed.policies.insert(new);

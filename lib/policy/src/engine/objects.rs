@@ -204,7 +204,7 @@ impl Engine<'_> {
         }
         if empty {
             self.ruleset.selections.forget_group(group);
-            self.world.forget_group(group);
+            self.world.forget_group(group, at);
         }
     }
 
