@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chainkit_cli::{Failure, Log, Program, RootArgs, run};
+use chainkit_cli::{ApiArgs, Failure, Log, Program, RootArgs, run};
 use chainkit_flow::{Filter, Format};
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use jiff::Timestamp;
 
-use crate::{filter_args, live, manual, saved, sink::Sink, values};
+use crate::{filter_args, live, manual, names::NameSources, saved, sink::Sink, values};
 
 const PROGRAM: Program = Program { name: "flowdump", command, manual: manual::SECTIONS };
 
@@ -72,6 +72,9 @@ struct SourceArgs {
     /// -o json prints, or a watch. May be given again
     #[arg(long, value_name = "FILE")]
     pods: Vec<String>,
+
+    #[command(flatten)]
+    api: ApiArgs,
 
     /// Tell every packet, not only the first ones and what changes
     #[arg(long)]
@@ -179,8 +182,8 @@ pub(crate) struct Options {
     pub(crate) read: Option<PathBuf>,
     /// Go on as flows come.
     pub(crate) follow: bool,
-    /// Kubernetes objects; `-` is stdin.
-    pub(crate) pods: Vec<String>,
+    /// Kubernetes objects.
+    pub(crate) names: NameSources,
     /// Which flows.
     pub(crate) filter: Filter,
     /// End after so many flows.
@@ -244,7 +247,7 @@ impl Options {
             attach_kind: source.attach_kind,
             read: source.read,
             follow: source.follow,
-            pods: source.pods,
+            names: NameSources { pods: source.pods, api: source.api },
             filter,
             first: selection.first,
             last: selection.last,

@@ -295,7 +295,7 @@ struct Known {
 impl Known {
     fn read(options: &Options, told_to_end: &AtomicBool) -> anyhow::Result<Self> {
         let mut known = Self {
-            cluster: names::Cluster::open(&options.pods, &options.log, told_to_end)?,
+            cluster: names::Cluster::open(&options.names, &options.log, told_to_end)?,
             names: Arc::default(),
             records_at: None,
             records: options.root.path(ENDPOINTS_FOLDER),

@@ -80,6 +80,11 @@ FIFO is read on when the next writer opens it, and what that one does not list i
     while kubectl get services -A --watch --output-watch-events -o json > services; do :; done &
     flowdump --pods pods --pods services
 
+The same from the API server, which takes the verbs list and watch on pods, services, nodes and namespaces in all
+namespaces. Flows do not wait for a server that cannot be asked: names come once it answers:
+
+    flowdump --api
+
 Attach for as long as it takes to see who talks to a pod:
 
     flowdump --attach shop/web --pod shop/web --first 20

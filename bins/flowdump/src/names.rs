@@ -1,25 +1,43 @@
-//! Where names come from: `--pods`.
+//! Where names come from: `--pods` and `--api`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use chainkit_cli::{Exit, Failure, Log};
+use chainkit_cli::{ApiArgs, Exit, Failure, Log};
+use chainkit_cluster::api::{ApiOptions, Kinds};
 use chainkit_cluster::live::{Event, Follow, Live, Source};
 use chainkit_cluster::{InputError, MAX_INPUT_BYTES, Objects};
 
 /// How often it is looked whether to stop while objects are waited for.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long the API server is waited for before flows are shown without the names that it has not given yet.
+const API_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What share of the time names are made anew at most: one in ten.
 const IDLE_SHARE: u32 = 10;
 
-/// The Kubernetes objects of `--pods`; none without it. What could not be used is told on stderr.
+/// Where names come from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NameSources {
+    /// Files, folders, FIFOs, and `-` for standard input.
+    pub(crate) pods: Vec<String>,
+    /// Whether the API server is asked, and which one.
+    pub(crate) api: ApiArgs,
+}
+
+/// The Kubernetes objects as they are now; none without a source. What could not be used is told on stderr.
 ///
 /// # Errors
-/// When one cannot be read, or there is nothing but what cannot be used.
-pub(crate) fn objects(pods: &[String], log: &Log) -> anyhow::Result<Objects> {
+/// When a source cannot be read, or there is nothing but what cannot be used.
+pub(crate) fn objects(sources: &NameSources, log: &Log, told_to_end: &AtomicBool) -> anyhow::Result<Objects> {
+    if sources.api.api {
+        return Ok(Cluster::open(sources, log, told_to_end)?.objects);
+    }
+    let pods = &sources.pods;
     let mut objects = Objects::default();
     let problems = objects.inputs(pods).map_err(|error| unreadable(&error))?;
     if let Some(first) = problems.first().filter(|_| objects.is_empty()) {
@@ -30,7 +48,7 @@ pub(crate) fn objects(pods: &[String], log: &Log) -> anyhow::Result<Objects> {
     for problem in problems {
         log.warning(problem);
     }
-    tell_if_empty(pods, &objects, log);
+    tell_if_empty(sources, &objects, log);
     Ok(objects)
 }
 
@@ -38,19 +56,37 @@ fn unreadable(error: &InputError) -> Failure {
     Failure::new(Exit::Usage, format!("--pods: {error}"))
 }
 
-fn tell_if_empty(pods: &[String], objects: &Objects, log: &Log) {
-    if objects.is_empty() && !pods.is_empty() {
-        let places = pods.join(", ");
-        let text = format!("{places} holds no pods, services, nodes or namespaces: flows bear no names from it");
+fn tell_if_empty(sources: &NameSources, objects: &Objects, log: &Log) {
+    if objects.is_empty() && sources.count() > 0 {
+        let places: Vec<&str> = (0..sources.count()).map(|at| sources.called(at)).collect();
+        let text =
+            format!("{} gave no pods, services, nodes or namespaces: flows bear no names from it", places.join(", "));
         log.warning(text);
+    }
+}
+
+impl NameSources {
+    fn count(&self) -> usize {
+        self.pods.len() + usize::from(self.api.api)
+    }
+
+    /// What a source is called; the API server comes last.
+    fn called(&self, source: usize) -> &str {
+        self.pods.get(source).map_or("the API server", String::as_str)
+    }
+
+    fn all(&self) -> Vec<Source> {
+        let (kubeconfig, context) = (self.api.kubeconfig.clone(), self.api.context.clone());
+        let options = ApiOptions { kubeconfig, context, kinds: Kinds::Names, ..ApiOptions::default() };
+        let api = self.api.api.then_some(Source::Api(options));
+        self.pods.iter().cloned().map(Source::Input).chain(api).collect()
     }
 }
 
 /// Kubernetes objects as they are now.
 pub(crate) struct Cluster {
     pub(crate) objects: Objects,
-    /// What `--pods` names.
-    pods: Vec<String>,
+    sources: NameSources,
     /// Where news come from, as long as any may.
     live: Option<Live>,
     changed: bool,
@@ -59,65 +95,82 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// The objects of `--pods`. FIFOs and standard input are followed from there on; what they list is waited for, until
-    /// `told_to_end` is set.
+    /// The objects of all sources. FIFOs, standard input and the API server are followed from there on; what they list is
+    /// waited for, until `told_to_end` is set. A server that cannot be asked now is not waited for: it is asked again.
     ///
     /// # Errors
-    /// When one cannot be read, or there is nothing but what cannot be used.
-    pub(crate) fn open(pods: &[String], log: &Log, told_to_end: &AtomicBool) -> anyhow::Result<Self> {
+    /// When one cannot be read or asked at all, or there is nothing but what cannot be used.
+    pub(crate) fn open(sources: &NameSources, log: &Log, told_to_end: &AtomicBool) -> anyhow::Result<Self> {
         let mut cluster = Self {
             objects: Objects::default(),
-            pods: pods.to_vec(),
+            sources: sources.clone(),
             live: None,
             changed: false,
             again_at: Instant::now(),
         };
-        if !pods.iter().any(|input| goes_on(input)) {
-            cluster.objects = objects(pods, log)?;
+        if !sources.api.api && !sources.pods.iter().any(|input| goes_on(input)) {
+            cluster.objects = objects(sources, log, told_to_end)?;
             return Ok(cluster);
         }
-        let sources = pods.iter().cloned().map(Source::Input).collect();
         // A list of the whole cluster is one document.
         let document_bytes = usize::try_from(MAX_INPUT_BYTES).unwrap_or(usize::MAX);
-        let follow = Follow { reopen: true, document_bytes, ..Follow::new(sources) };
+        let follow = Follow { reopen: true, document_bytes, ..Follow::new(sources.all()) };
         let live = follow.start().map_err(|error| unreadable(&error))?;
         cluster.live = Some(live);
-        let mut unlisted = pods.len();
-        while unlisted > 0 && cluster.live.is_some() && !told_to_end.load(Ordering::Acquire) {
-            unlisted = unlisted.saturating_sub(cluster.take(log, TICK));
+        let mut unlisted: BTreeSet<usize> = (0..sources.count()).collect();
+        let api = sources.pods.len();
+        let patience = Instant::now() + API_PATIENCE;
+        while !unlisted.is_empty() && cluster.live.is_some() && !told_to_end.load(Ordering::Acquire) {
+            let taken = cluster.take(log, TICK);
+            for (source, reason) in taken.ended {
+                if source == api && unlisted.contains(&api) {
+                    return Err(Failure::usage(format!("--api: {reason}")).into());
+                }
+                unlisted.remove(&source);
+            }
+            unlisted.retain(|source| !taken.listed.contains(source));
+            if unlisted.contains(&api) && (taken.problems || Instant::now() >= patience) {
+                log.warning("the API server has not given all names: flows bear those that it gives");
+                unlisted.remove(&api);
+            }
         }
         cluster.changed = false;
-        tell_if_empty(pods, &cluster.objects, log);
+        tell_if_empty(sources, &cluster.objects, log);
         Ok(cluster)
     }
 
-    /// Takes in what has come, waiting `timeout` for it, and tells how many sources were listed with it.
-    fn take(&mut self, log: &Log, timeout: Duration) -> usize {
+    /// Takes in what has come, waiting `timeout` for it.
+    fn take(&mut self, log: &Log, timeout: Duration) -> Taken {
+        let mut taken = Taken::default();
         let Some(live) = &mut self.live else {
-            return 0;
+            return taken;
         };
         let Some(events) = live.wait(timeout) else {
             self.live = None;
-            return 0;
+            return taken;
         };
-        let mut listed = 0;
         for event in events {
             match event {
                 Event::Changes(changes) => {
                     self.changed = true;
                     changes.into_iter().for_each(|change| self.objects.apply(change));
                 }
-                Event::Problem(problem) => log.warning(problem),
+                Event::Problem(problem) => {
+                    taken.problems = true;
+                    log.warning(problem);
+                }
                 Event::Note(note) => log.info(note),
-                Event::Listed(_) => listed += 1,
+                Event::Listed(source) => taken.listed.push(source),
                 Event::Ended { error: Some(error), source } => {
-                    let input = self.pods.get(source).map_or("", String::as_str);
-                    log.warning(format!("--pods {input} {error}: names stay as they are"));
+                    if source < self.sources.pods.len() {
+                        log.warning(format!("--pods {} {error}: names stay as they are", self.sources.called(source)));
+                    }
+                    taken.ended.push((source, error));
                 }
                 Event::Ended { error: None, .. } => {}
             }
         }
-        listed
+        taken
     }
 
     /// Takes in what has come; true: names are to be made anew, of what there is now.
@@ -131,6 +184,17 @@ impl Cluster {
         self.changed = false;
         self.again_at = Instant::now() + began.elapsed() * IDLE_SHARE;
     }
+}
+
+/// What came at once, beside objects.
+#[derive(Debug, Default)]
+struct Taken {
+    /// Sources that have given all that there was.
+    listed: Vec<usize>,
+    /// Sources that give no more, and why.
+    ended: Vec<(usize, String)>,
+    /// Whether something could not be used, or a server not be asked.
+    problems: bool,
 }
 
 /// Whether an input may bring news after what it begins with.
@@ -186,8 +250,8 @@ mod tests {
             pods
         });
         let log = Log::new("flowdump", LogFormat::Text);
-        let pods = [path.to_string_lossy().into_owned()];
-        let mut cluster = Cluster::open(&pods, &log, &AtomicBool::new(false)).unwrap();
+        let sources = NameSources { pods: vec![path.to_string_lossy().into_owned()], ..NameSources::default() };
+        let mut cluster = Cluster::open(&sources, &log, &AtomicBool::new(false)).unwrap();
         assert_eq!(names(&cluster), ["a", "b"]);
         assert!(!cluster.refresh(&log), "names are made of these already");
         let mut pods = writer.join().unwrap();
@@ -204,7 +268,7 @@ mod tests {
         let path = folder.path().join("pods");
         mkfifo(&path, Mode::S_IRWXU).unwrap();
         let log = Log::new("flowdump", LogFormat::Text);
-        let pods = [path.to_string_lossy().into_owned()];
-        assert!(Cluster::open(&pods, &log, &AtomicBool::new(true)).unwrap().objects.is_empty());
+        let sources = NameSources { pods: vec![path.to_string_lossy().into_owned()], ..NameSources::default() };
+        assert!(Cluster::open(&sources, &log, &AtomicBool::new(true)).unwrap().objects.is_empty());
     }
 }

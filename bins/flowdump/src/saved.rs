@@ -32,7 +32,7 @@ const CHUNK: usize = 64 * 1024;
 /// Lines go out as soon as they have come in; nothing is held back but what `--last` and a table have to.
 pub(crate) fn run(input: &Path, options: &Options, sink: &mut Sink) -> anyhow::Result<Exit> {
     let stop = Stop::new(options.duration)?;
-    let objects = names::objects(&options.pods, &options.log)?;
+    let objects = names::objects(&options.names, &options.log, &stop.signalled)?;
     let resolver = (!objects.is_empty()).then(|| {
         let own_node = options.node_name.as_deref().unwrap_or_default();
         Resolver::new(Arc::new(Names::new(&objects, &[])), own_node, &[])

@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
 
-use chainkit_cli::{Exit, Failure, Format, Log, OutputArgs, write_rows};
+use chainkit_cli::{ApiArgs, Exit, Failure, Format, Log, OutputArgs, write_rows};
 use chainkit_cluster::model::Cluster;
 use chainkit_policy::{Comparison, Difference, End, Engine, Options, Question, Traffic, Transport, Verdict};
 use clap::Args;
 use serde::Serialize;
 
-use crate::api::ApiArgs;
 use crate::inputs::{Inputs, Shared};
 use crate::pairs;
 

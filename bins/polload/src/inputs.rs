@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
-use chainkit_cli::{Failure, Log};
+use chainkit_cli::{ApiArgs, Failure, Log};
 use chainkit_cluster::Reader;
 use chainkit_cluster::model::Cluster;
 use clap::Args;
 
-use crate::api::ApiArgs;
+use crate::api;
 
 /// Where objects come from.
 #[derive(Args, Debug)]
@@ -81,19 +81,19 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Two sides, by what the command calls them, each with what belongs to both: what `--with` names, and what `api` has.
+    /// Two sides, by what the command calls them, each with what belongs to both: what `--with` names, and what the API server has, if `from` says to ask it.
     pub(crate) fn beside(
         &self,
         sides: [(&'static str, Option<&String>); 2],
-        api: &ApiArgs,
+        from: &ApiArgs,
         log: &Log,
     ) -> anyhow::Result<[Inputs; 2]> {
         stdin_once(self.with.iter().chain(sides.iter().filter_map(|(_, input)| *input)))?;
-        let shared = if self.with.is_empty() && !api.wanted() {
+        let shared = if self.with.is_empty() && !from.api {
             None
         } else {
             let mut reader = Reader::default();
-            api.read(&mut reader)?.into_iter().for_each(|note| log.info(note));
+            api::read(from, &mut reader)?.into_iter().for_each(|note| log.info(note));
             reader.inputs(&self.with).map_err(|error| Failure::usage(error.to_string()))?;
             Some(reader)
         };
@@ -144,7 +144,7 @@ impl Inputs {
     pub(crate) fn read_quietly(&self, log: &Log) -> anyhow::Result<Cluster> {
         stdin_once(&self.inputs)?;
         let mut reader = self.shared.clone().unwrap_or_default();
-        for note in self.api.read(&mut reader)? {
+        for note in api::read(&self.api, &mut reader)? {
             log.info(self.of_this(note));
         }
         reader.inputs(&self.inputs).map_err(|error| Failure::usage(error.to_string()))?;
@@ -165,7 +165,7 @@ impl Inputs {
             && cluster.network_policies.is_empty()
             && cluster.cluster_policies.is_empty();
         if is_empty {
-            let api = self.api.wanted().then_some("the API server");
+            let api = self.api.api.then_some("the API server");
             let inputs: Vec<&str> = api.into_iter().chain(self.inputs.iter().map(String::as_str)).collect();
             let inputs = inputs.join(", ");
             return Err(Failure::usage(format!("no Kubernetes objects of use in {inputs}"))

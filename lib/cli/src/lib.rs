@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod api;
 mod exit;
 mod log;
 mod manual;
@@ -16,6 +17,7 @@ mod program;
 mod progress;
 mod root;
 
+pub use api::ApiArgs;
 pub use exit::{Exit, Failure};
 pub use log::{Log, LogFormat};
 pub use manual::{EXIT_STATUS, Section};

@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::Reader;
 
 pub(crate) use follow::follow;
+pub use kinds::Kinds;
 pub use server::{MAX_PAGE_BYTES, PAGE_OBJECTS};
 
 /// How to find the API server, and how long to wait for it.
@@ -27,11 +28,13 @@ pub struct ApiOptions {
     pub context: Option<String>,
     /// How long the server may keep silent where it owes an answer.
     pub silence: Duration,
+    /// What is asked for.
+    pub kinds: Kinds,
 }
 
 impl Default for ApiOptions {
     fn default() -> Self {
-        Self { kubeconfig: None, context: None, silence: Duration::from_secs(60) }
+        Self { kubeconfig: None, context: None, silence: Duration::from_secs(60), kinds: Kinds::default() }
     }
 }
 
@@ -99,7 +102,7 @@ impl Reader {
         runtime.block_on(async {
             let server = server::Server::connect(options).await?.patient();
             let mut notes = Vec::new();
-            for kind in kinds::KINDS {
+            for kind in options.kinds.list() {
                 let mut hear = |said| {
                     self.hear(said);
                     Ok(())

@@ -94,6 +94,8 @@ pub struct SideDecision {
     pub decision: Option<Decision>,
     /// Why.
     pub cause: Cause,
+    /// The destination port that rules were asked of, in host byte order: behind a service that of the backend.
+    pub port: u16,
     /// Whether some backends of a service would be answered otherwise.
     pub split: bool,
     /// The workload whose rules these are.
@@ -102,7 +104,7 @@ pub struct SideDecision {
 
 impl SideDecision {
     const fn allowed(cause: Cause) -> Self {
-        Self { verdict: Verdict::Allowed, decision: None, cause, split: false, subject: None }
+        Self { verdict: Verdict::Allowed, decision: None, cause, port: 0, split: false, subject: None }
     }
 }
 
@@ -308,6 +310,7 @@ impl<'a> Engine<'a> {
             verdict: decision.verdict,
             decision: Some(decision),
             cause,
+            port: flow.port,
             split: false,
             subject: Some(workload),
         }

@@ -160,7 +160,13 @@ fn reason(direction: Direction, side: &SideDecision, told: &Side, flow: &Flow) -
             };
             let port = match flow.transport {
                 Transport::Other => "this traffic".to_owned(),
-                transport => format!("this peer on port {}/{transport}", flow.port),
+                transport if side.port == flow.port => format!("this peer on port {}/{transport}", flow.port),
+                transport => {
+                    format!(
+                        "this peer on port {}/{transport}, where port {} of the service leads",
+                        side.port, flow.port
+                    )
+                }
             };
             format!("the {end} is isolated for {direction} by {policy}{more}, and no rule allows {port}")
         }

@@ -78,8 +78,13 @@ impl Selections {
             Selection { within, pods: pods.clone(), is_everywhere, groups: Vec::new(), held: 1, key: key.clone() };
         if !is_everywhere {
             selection.groups = selection.resolve(world);
+            // The last group is the highest.
+            let count = selection.groups.last().map_or(0, |last| *last as usize + 1);
+            self.of_group.resize(self.of_group.len().max(count), Vec::new());
             for group in &selection.groups {
-                put_in_order(self.of_group_mut(*group), id);
+                if let Some(selecting) = self.of_group.get_mut(*group as usize) {
+                    put_in_order(selecting, id);
+                }
             }
             for need in selection.needs() {
                 self.by_need.entry(need).or_default().push(id);
@@ -119,7 +124,9 @@ impl Selections {
                     }
                 }
                 for group in &selection.groups {
-                    take_out(self.of_group_mut(*group), id);
+                    if let Some(selecting) = self.of_group.get_mut(*group as usize) {
+                        take_out(selecting, id);
+                    }
                 }
                 self.free.push(id);
             }
@@ -141,7 +148,7 @@ impl Selections {
     /// Finds anew which selections select a group that is new, or whose namespace has other labels; tells whether others do.
     pub(crate) fn regroup(&mut self, world: &World<'_>, id: GroupId) -> bool {
         let selected = world.group(id).map(|group| self.selecting(world, group)).unwrap_or_default();
-        let before = std::mem::replace(self.of_group_mut(id), selected.clone());
+        let before = self.set_of_group(id, selected.clone());
         if before == selected {
             return false;
         }
@@ -160,21 +167,20 @@ impl Selections {
 
     /// Forgets a group.
     pub(crate) fn forget_group(&mut self, id: GroupId) {
-        for selection in std::mem::take(self.of_group_mut(id)) {
+        for selection in self.set_of_group(id, Vec::new()) {
             if let Some(selection) = self.all.get_mut(selection as usize).and_then(Option::as_mut) {
                 take_out(&mut selection.groups, id);
             }
         }
     }
 
-    fn of_group_mut(&mut self, group: GroupId) -> &mut Vec<SelectionId> {
+    /// Sets what selects a group, and gives what did.
+    fn set_of_group(&mut self, group: GroupId, selecting: Vec<SelectionId>) -> Vec<SelectionId> {
         let at = group as usize;
         if self.of_group.len() <= at {
             self.of_group.resize(at + 1, Vec::new());
         }
-        // It was just made long enough.
-        #[allow(clippy::indexing_slicing, reason = "resized to hold it")]
-        &mut self.of_group[at]
+        self.of_group.get_mut(at).map(|of_group| std::mem::replace(of_group, selecting)).unwrap_or_default()
     }
 
     fn selecting(&self, world: &World<'_>, group: &Group) -> Vec<SelectionId> {

@@ -136,7 +136,8 @@ impl Services {
         }
         if let Some(key) = world.cluster.endpoint_slices.get(at).and_then(service_of) {
             put_in_order(self.slices.entry(key.clone()).or_default(), place(at));
-            self.touch(world, &key.0, |service| service.name == key.1);
+            let concerned = self.among(world, &key.0, |service| service.name == key.1);
+            self.stale.extend(concerned);
         }
     }
 
@@ -152,7 +153,8 @@ impl Services {
                     self.slices.remove(&key);
                 }
             }
-            self.touch(world, &key.0, |service| service.name == key.1);
+            let concerned = self.among(world, &key.0, |service| service.name == key.1);
+            self.stale.extend(concerned);
         }
     }
 
@@ -172,25 +174,26 @@ impl Services {
         let Some(workload) = world.cluster.workloads.get(at) else {
             return;
         };
-        let slices = std::mem::take(&mut self.slices);
-        self.touch(world, &workload.namespace, |service| {
-            match slices.get(&(service.namespace.clone(), service.name.clone())) {
-                Some(slices) => {
-                    let slices = slices.iter().filter_map(|at| world.cluster.endpoint_slices.get(*at as usize));
-                    let mut pods =
-                        slices.flat_map(|slice| &slice.endpoints).filter_map(|endpoint| endpoint.pod.as_ref());
-                    pods.any(|(namespace, name)| *namespace == workload.namespace && *name == workload.name)
-                }
-                None => selects(&service.selector, workload),
+        let is_concerned = |service: &Service| match self.slices_of(service) {
+            Some(slices) => {
+                let slices = slices.iter().filter_map(|at| world.cluster.endpoint_slices.get(*at as usize));
+                let mut pods = slices.flat_map(|slice| &slice.endpoints).filter_map(|endpoint| endpoint.pod.as_ref());
+                pods.any(|(namespace, name)| *namespace == workload.namespace && *name == workload.name)
             }
-        });
-        self.slices = slices;
+            None => selects(&service.selector, workload),
+        };
+        let concerned = self.among(world, &workload.namespace, is_concerned);
+        self.stale.extend(concerned);
     }
 
-    fn touch(&mut self, world: &World<'_>, namespace: &str, wanted: impl Fn(&Service) -> bool) {
+    /// Those services of a namespace that are wanted, by their places.
+    fn among(&self, world: &World<'_>, namespace: &str, wanted: impl Fn(&Service) -> bool) -> Vec<u32> {
         let services = self.of_namespace.get(namespace).into_iter().flatten().copied();
-        let wanted = services.filter(|at| world.cluster.services.get(*at as usize).is_some_and(&wanted));
-        self.stale.extend(wanted);
+        services.filter(|at| world.cluster.services.get(*at as usize).is_some_and(&wanted)).collect()
+    }
+
+    fn slices_of(&self, service: &Service) -> Option<&Vec<u32>> {
+        self.slices.get(&(service.namespace.clone(), service.name.clone()))
     }
 
     /// Finds the endpoints of services that changed; tells what has other endpoints now, or is no more.
@@ -257,7 +260,7 @@ impl Services {
     fn find(&self, world: &World<'_>, service: &Service, port: &ServicePort, family: Option<Family>) -> Vec<Endpoint> {
         let of_family = |address: &IpAddr| family.is_none_or(|wanted| Family::of(*address) == wanted);
         let mut endpoints = Vec::new();
-        match self.slices.get(&(service.namespace.clone(), service.name.clone())) {
+        match self.slices_of(service) {
             Some(slices) => {
                 for slice in slices.iter().filter_map(|at| world.cluster.endpoint_slices.get(*at as usize)) {
                     let ports = slice.ports.iter().filter(|has| has.name == port.name && has.protocol == port.protocol);

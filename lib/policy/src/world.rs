@@ -27,15 +27,18 @@ pub struct Group {
     pub subjects: Vec<u32>,
 }
 
-/// A namespace that a workload or policy stands in, or that was given.
-#[derive(Clone, Debug)]
+/// A namespace that a workload stands in, or that was given.
+#[derive(Clone, Debug, Default)]
 pub struct KnownNamespace {
     /// Its name.
     pub name: Arc<str>,
     /// Its labels, its name among them.
     pub labels: Labels,
+    /// Whether it was given, and not only mentioned.
+    given: bool,
     /// Its groups, by a number that goes with the labels that make them.
     groups: HashMap<u64, Vec<GroupId>>,
+    /// How many groups it has.
     count: usize,
     /// Its workloads, in order.
     workloads: Vec<u32>,
@@ -50,10 +53,11 @@ pub struct World<'a> {
     pub cluster: Cow<'a, Cluster>,
     /// Groups of pods.
     pub groups: Vec<Group>,
-    /// Each namespace that a workload or policy stands in, in no order.
+    /// Each namespace that a workload stands in or that was given, in no order. A free place has one without name and groups.
     pub namespaces: Vec<KnownNamespace>,
     scope: Scope,
     free_groups: Vec<GroupId>,
+    free_namespaces: Vec<u32>,
     namespace_ids: HashMap<Arc<str>, u32>,
     /// By place in the cluster: the group, or none for one on its host's network.
     group_of_workload: Vec<Option<GroupId>>,
@@ -112,6 +116,7 @@ impl<'a> World<'a> {
             namespaces: Vec::new(),
             scope,
             free_groups: Vec::new(),
+            free_namespaces: Vec::new(),
             namespace_ids: HashMap::new(),
             group_of_workload: vec![None; count],
             subject: vec![false; count],
@@ -128,6 +133,7 @@ impl<'a> World<'a> {
                 world.cluster.namespaces.get(at).map(|has| (has.name.clone(), has.labels.clone()))
             {
                 let id = world.namespace_id(&name);
+                world.give_namespace(id, true);
                 world.set_namespace_labels(id, &labels);
             }
         }
@@ -152,20 +158,36 @@ impl<'a> World<'a> {
         if let Some(id) = self.namespace_ids.get(name) {
             return *id;
         }
-        let id = place(self.namespaces.len());
+        let id = self.free_namespaces.pop().unwrap_or_else(|| place(self.namespaces.len()));
         let name: Arc<str> = name.into();
         let labels = Labels::from([(NAMESPACE_NAME_LABEL.to_owned(), name.to_string())]);
         self.namespace_labels.add(id, &labels);
         self.namespace_ids.insert(Arc::clone(&name), id);
-        self.namespaces.push(KnownNamespace {
-            name,
-            labels,
-            groups: HashMap::new(),
-            count: 0,
-            workloads: Vec::new(),
-            pods: HashMap::new(),
-        });
+        let namespace = KnownNamespace { name, labels, ..KnownNamespace::default() };
+        match self.namespaces.get_mut(id as usize) {
+            Some(free) => *free = namespace,
+            None => self.namespaces.push(namespace),
+        }
         id
+    }
+
+    /// Says whether a namespace is given.
+    pub(crate) fn give_namespace(&mut self, id: u32, given: bool) {
+        if let Some(namespace) = self.namespaces.get_mut(id as usize) {
+            namespace.given = given;
+        }
+    }
+
+    /// Forgets a namespace that nobody gave and nobody stands in any more.
+    pub(crate) fn tidy_namespace(&mut self, name: &str) {
+        let Some(id) = self.namespace(name) else { return };
+        let Some(namespace) = self.namespaces.get_mut(id as usize) else { return };
+        if !namespace.given && namespace.workloads.is_empty() {
+            let gone = std::mem::take(namespace);
+            self.namespace_labels.remove(id, &gone.labels);
+            self.namespace_ids.remove(&gone.name);
+            self.free_namespaces.push(id);
+        }
     }
 
     /// Gives a namespace these labels, its name beside; tells whether they differ from those it had.

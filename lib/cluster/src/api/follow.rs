@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::net::unix::pipe;
 use tokio::task::LocalSet;
 
-use super::kinds::{KINDS, Kind};
+use super::kinds::Kind;
 use super::server::{Answer, PAGE_OBJECTS, Parts, Server, runtime};
 use super::{ApiError, ApiOptions};
 use crate::live::{Batch, Event, Gone, RollCall};
@@ -143,9 +143,10 @@ async fn follow_all(options: &ApiOptions, out: &Batch, stopped: &std::io::PipeRe
         .and_then(|stopped| pipe::Receiver::from_owned_fd(stopped.into()))
         .map_err(|error| ApiError::Config(format!("cannot wait for it: {error}")))?;
     let server = Rc::new(Server::connect(options).await?);
-    let shared = Rc::new(Shared { unlisted: Cell::new(KINDS.len()), told: RefCell::new(vec![None; KINDS.len()]) });
+    let kinds = options.kinds.list();
+    let shared = Rc::new(Shared { unlisted: Cell::new(kinds.len()), told: RefCell::new(vec![None; kinds.len()]) });
     let tasks = LocalSet::new();
-    for (number, kind) in KINDS.iter().enumerate() {
+    for (number, kind) in kinds.into_iter().enumerate() {
         let watch = Watch {
             server: Rc::clone(&server),
             shared: Rc::clone(&shared),

@@ -12,27 +12,50 @@ pub(super) struct Kind {
     pub(super) resource: &'static str,
     /// Whether a server may well not have it.
     pub(super) optional: bool,
+    /// Whether addresses bear names of it.
+    names: bool,
 }
 
 const fn builtin(group: &'static str, version: &'static str, resource: &'static str) -> Kind {
-    Kind { group, version, resource, optional: false }
+    Kind { group, version, resource, optional: false, names: false }
 }
 
 const fn custom(version: &'static str, resource: &'static str) -> Kind {
-    Kind { group: "policy.networking.k8s.io", version, resource, optional: true }
+    Kind { group: "policy.networking.k8s.io", version, resource, optional: true, names: false }
+}
+
+const fn naming(resource: &'static str) -> Kind {
+    Kind { group: "", version: "v1", resource, optional: false, names: true }
+}
+
+/// Which kinds are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kinds {
+    /// All that policy is made of.
+    #[default]
+    Policy,
+    /// What addresses are called by: pods, services, nodes and namespaces.
+    Names,
+}
+
+impl Kinds {
+    /// Those of them, in the order of [`KINDS`].
+    pub(super) fn list(self) -> Vec<&'static Kind> {
+        KINDS.iter().filter(|kind| self == Self::Policy || kind.names).collect()
+    }
 }
 
 /// The kinds that policy is made of. Pods come last: they are the most, and mean more once the rest is known.
-pub(super) const KINDS: &[Kind] = &[
-    builtin("", "v1", "namespaces"),
+const KINDS: &[Kind] = &[
+    naming("namespaces"),
     builtin("networking.k8s.io", "v1", "networkpolicies"),
     custom("v1alpha1", "adminnetworkpolicies"),
     custom("v1alpha1", "baselineadminnetworkpolicies"),
     custom("v1alpha2", "clusternetworkpolicies"),
-    builtin("", "v1", "nodes"),
-    builtin("", "v1", "services"),
+    naming("nodes"),
+    naming("services"),
     builtin("discovery.k8s.io", "v1", "endpointslices"),
-    builtin("", "v1", "pods"),
+    naming("pods"),
 ];
 
 impl Kind {

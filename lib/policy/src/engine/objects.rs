@@ -35,6 +35,7 @@ impl Engine<'_> {
                     self.leave(at);
                     put(&mut self.world.cluster.to_mut().workloads, at, gone::workload());
                     self.free.workloads.push(at);
+                    self.world.tidy_namespace(namespace);
                 }
             }
             ObjectName::Service { namespace, name } => {
@@ -64,7 +65,7 @@ impl Engine<'_> {
         }
     }
 
-    pub(super) fn set_namespace(&mut self, mut namespace: Namespace) {
+    fn set_namespace(&mut self, mut namespace: Namespace) {
         namespace.labels.insert(NAMESPACE_NAME_LABEL.to_owned(), namespace.name.clone());
         let (name, labels) = (namespace.name.clone(), namespace.labels.clone());
         let namespaces = &mut self.world.cluster.to_mut().namespaces;
@@ -72,18 +73,21 @@ impl Engine<'_> {
             Some(has) => *has = namespace,
             None => namespaces.push(namespace),
         }
-        self.relabel(&name, &labels);
+        let id = self.world.namespace_id(&name);
+        self.world.give_namespace(id, true);
+        self.relabel(id, &labels);
     }
 
-    pub(super) fn remove_namespace(&mut self, name: &str) {
+    fn remove_namespace(&mut self, name: &str) {
         self.world.cluster.to_mut().namespaces.retain(|has| has.name != name);
-        if self.world.namespace(name).is_some() {
-            self.relabel(name, &Labels::new());
+        if let Some(id) = self.world.namespace(name) {
+            self.world.give_namespace(id, false);
+            self.relabel(id, &Labels::new());
+            self.world.tidy_namespace(name);
         }
     }
 
-    pub(super) fn relabel(&mut self, name: &str, labels: &Labels) {
-        let id = self.world.namespace_id(name);
+    fn relabel(&mut self, id: u32, labels: &Labels) {
         if !self.world.set_namespace_labels(id, labels) {
             return;
         }
@@ -99,7 +103,7 @@ impl Engine<'_> {
         }
     }
 
-    pub(super) fn set_node(&mut self, node: Node) {
+    fn set_node(&mut self, node: Node) {
         let at = match self.world.node(&node.name) {
             Some(at) => at as usize,
             None => self.free.nodes.pop().unwrap_or(self.world.cluster.nodes.len()),
@@ -107,7 +111,7 @@ impl Engine<'_> {
         self.put_node(at, node);
     }
 
-    pub(super) fn put_node(&mut self, at: usize, node: Node) {
+    fn put_node(&mut self, at: usize, node: Node) {
         let old = self.world.cluster.nodes.get(at);
         let is_same = |old: &Node| (&old.name, &old.addresses) == (&node.name, &node.addresses);
         let (same, same_labels) = old.map_or((false, false), |old| (is_same(old), old.labels == node.labels));
@@ -119,11 +123,9 @@ impl Engine<'_> {
         }
         if !same_labels || !same_name {
             // Which nodes a rule speaks of is known from when it was lowered.
-            let sources = 0..self.world.cluster.cluster_policies.len();
-            let speaking: Vec<usize> = sources.filter(|at| self.speaks_of_nodes(*at)).collect();
-            for (tier, places) in [ADMIN_TIER, BASELINE_TIER].map(|tier| (tier, self.places(tier))) {
-                for (at, source) in places {
-                    if speaking.contains(&source) {
+            for tier in [ADMIN_TIER, BASELINE_TIER] {
+                for (at, source) in self.places(tier) {
+                    if self.speaks_of_nodes(source) {
                         let lowered = self.lowered(tier, source);
                         self.put_policy(tier, at, lowered);
                     }
@@ -132,13 +134,13 @@ impl Engine<'_> {
         }
     }
 
-    pub(super) fn speaks_of_nodes(&self, source: usize) -> bool {
+    fn speaks_of_nodes(&self, source: usize) -> bool {
         let policy = self.world.cluster.cluster_policies.get(source).map(|located| &located.value);
         let rules = policy.into_iter().flat_map(|policy| policy.ingress.iter().chain(&policy.egress));
         rules.flat_map(|rule| &rule.peers).any(|peer| peer.nodes.is_some())
     }
 
-    pub(super) fn workload_named(&self, namespace: &str, kind: &str, name: &str) -> Option<usize> {
+    fn workload_named(&self, namespace: &str, kind: &str, name: &str) -> Option<usize> {
         if kind == "Pod" {
             return self.world.pod_named(namespace, name).map(|at| at as usize);
         }
@@ -149,7 +151,7 @@ impl Engine<'_> {
         self.world.workloads_in(namespace).iter().find(named).map(|at| *at as usize)
     }
 
-    pub(super) fn set_workload(&mut self, workload: Workload) {
+    fn set_workload(&mut self, workload: Workload) {
         match self.workload_named(&workload.namespace, &workload.kind, &workload.name) {
             Some(at) => {
                 if self.world.cluster.workloads.get(at).is_some_and(|old| is_alike(old, &workload)) {
@@ -186,7 +188,7 @@ impl Engine<'_> {
     }
 
     /// The workload at a place of the cluster, still what it was, goes.
-    pub(super) fn leave(&mut self, at: usize) {
+    fn leave(&mut self, at: usize) {
         self.services.touch_workload(&self.world, at);
         self.classes.leave(&self.world, at);
         let was_subject = self.world.is_subject(at);

@@ -133,7 +133,7 @@ impl Engine<'_> {
         }
     }
 
-    pub(super) fn use_rules(&mut self, rules: &[Rule]) {
+    fn use_rules(&mut self, rules: &[Rule]) {
         for rule in rules {
             if let Peers::Set(set) = rule.peers {
                 self.classes.use_set(&self.ruleset, set);
@@ -144,7 +144,7 @@ impl Engine<'_> {
         }
     }
 
-    pub(super) fn drop_rules(&mut self, rules: &[Rule]) {
+    fn drop_rules(&mut self, rules: &[Rule]) {
         for rule in rules {
             if let Peers::Set(set) = rule.peers {
                 self.classes.drop_set(&self.ruleset, set);
@@ -165,7 +165,6 @@ impl Engine<'_> {
         let metadata = &policy.value.metadata;
         let (namespace, name) =
             (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
-        self.world.namespace_id(namespace);
         let known = self.network_policy_named(namespace, name);
         let source = known.and_then(|at| self.ruleset.policy(NETWORK_POLICY_TIER, at)).map(|policy| policy.source);
         let source = source.or_else(|| self.free.network_policies.pop());

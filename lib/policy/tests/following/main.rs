@@ -277,6 +277,8 @@ fn tables_that_follow_are_what_tables_of_the_cluster_would_be() {
         prop_assert_eq!(live.engine().classes().iter().count(), nothing.engine().classes().iter().count());
         prop_assert!(live.tables().addresses.is_empty() && live.tables().virtuals.is_empty());
         prop_assert!(live.tables().backends.is_empty());
+        let namespaces = live.engine().world().namespaces.iter().filter(|namespace| !namespace.name.is_empty());
+        prop_assert_eq!(namespaces.count(), 0);
         Ok(())
     });
     if let Err(error) = result {
