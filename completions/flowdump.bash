@@ -23,7 +23,7 @@ _flowdump() {
 
     case "${cmd}" in
         flowdump)
-            opts="-r -f -n -l -A -4 -6 -o -j -h -V --attach --read --follow --pods --per-packet --buffer --node-name --root --first --last --since --until --duration --pod --from-pod --to-pod --namespace --from-namespace --to-namespace --label --from-label --to-label --ip --from-ip --to-ip --port --from-port --to-port --protocol --verdict --traffic-direction --tcp-flags --ip-version --all-namespaces --not --output --print-node-name --strict --fail-on-loss --log --help --version"
+            opts="-r -f -n -l -A -4 -6 -o -j -h -V --attach --read --follow --pods --api --kubeconfig --context --per-packet --buffer --node-name --root --first --last --since --until --duration --pod --from-pod --to-pod --namespace --from-namespace --to-namespace --label --from-label --to-label --ip --from-ip --to-ip --port --from-port --to-port --protocol --verdict --traffic-direction --tcp-flags --ip-version --all-namespaces --not --output --print-node-name --strict --fail-on-loss --log --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -42,6 +42,14 @@ _flowdump() {
                     return 0
                     ;;
                 --pods)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

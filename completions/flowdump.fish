@@ -1,6 +1,8 @@
 complete -c flowdump -l attach -d 'Attach the datapath while this runs, where nothing else has: to a pod (NS/POD), a host-side interface, or all' -r
 complete -c flowdump -s r -l read -d 'Read saved lines from this file, or from stdin (-)' -r -F
 complete -c flowdump -l pods -d 'Take names from this file, folder or FIFO, or from stdin (-): what kubectl get pods,services,nodes,namespaces -A -o json prints, or a watch. May be given again' -r
+complete -c flowdump -l kubeconfig -d 'The kubeconfig, instead of $KUBECONFIG and ~/.kube/config' -r -F
+complete -c flowdump -l context -d 'The context of the kubeconfig, instead of its current one' -r
 complete -c flowdump -l buffer -d 'Size of the ring buffer between kernel and this program' -r
 complete -c flowdump -l node-name -d 'Name of this node; without it $NODE_NAME, else the host name' -r
 complete -c flowdump -l root -d 'Put this directory in front of all paths of the host' -r -F
@@ -37,6 +39,7 @@ jsonl\t'A JSON object a line'"
 complete -c flowdump -l log -d 'Form of messages on stderr' -r -f -a "text\t'NAME: message'
 json\t'A JSON object a line, of level, message and, where one is known, remedy'"
 complete -c flowdump -s f -l follow -d 'Go on as flows come; live that is so anyway, with -r it follows a growing file'
+complete -c flowdump -l api -d 'Ask the API server: the kubeconfig\'s, or in a pod the cluster\'s own'
 complete -c flowdump -l per-packet -d 'Tell every packet, not only the first ones and what changes'
 complete -c flowdump -s A -l all-namespaces -d 'Take a pod without namespace for one of any, not of default'
 complete -c flowdump -s 4 -d 'The same as --ip-version 4'

@@ -72,6 +72,8 @@ fn a_service_is_asked_by_its_own_port_and_judged_by_its_pods() {
         assert_eq!(verdict(&input, "shop/web", to, "80/tcp")["verdict"], "ALLOWED", "{to}");
         assert_eq!(verdict(&input, "bank/till", to, "80/tcp")["verdict"], "DENIED", "{to}");
     }
+    let denied = explain(&input, "bank/till", "svc:shop/db", "80/tcp");
+    holds(&denied.stdout, "on port 8080/TCP, where port 80 of the service leads");
     let refused = explain(&input, "shop/web", "svc:shop/db", "8080/tcp");
     assert_eq!(refused.code, Some(2));
     assert!(refused.stderr.contains("has no port 8080/tcp") && refused.stderr.contains("80/tcp"), "{}", refused.stderr);

@@ -332,6 +332,20 @@ fn pods_fold_to_the_outermost_owner_that_can_be_told() {
 }
 
 #[test]
+fn a_cron_job_that_was_given_owns_the_pods_of_its_jobs_that_were_not() {
+    let pod = "kind: Pod\nmetadata: {name: p, ownerReferences: [{kind: Job, name: nightly-29000000, controller: true}]}\n---\n";
+    let cron = |name: &str| {
+        format!("kind: CronJob\nmetadata: {{name: {name}}}\nspec: {{jobTemplate: {{spec: {{template: {{}}}}}}}}\n")
+    };
+    let pod_of = |text: &str| {
+        let cluster = read(text);
+        cluster.workloads.iter().find(|workload| workload.kind == "Pod").unwrap().title()
+    };
+    assert_eq!(pod_of(&format!("{pod}{}", cron("nightly"))), "default/nightly[CronJob]");
+    assert_eq!(pod_of(&format!("{pod}{}", cron("other"))), "default/nightly-29000000[Job]");
+}
+
+#[test]
 fn a_deployment_that_was_given_owns_the_pods_of_its_replica_sets_that_were_not() {
     let pod = "kind: Pod\nmetadata: {name: p, labels: {pod-template-hash: 5d4f8c}, ownerReferences: [{kind: ReplicaSet, name: web-5d4f8c}]}\n---\n";
     let deployment = |name: &str| format!("kind: Deployment\nmetadata: {{name: {name}}}\nspec: {{template: {{}}}}\n");

@@ -54,26 +54,32 @@ fn owners(workloads: &[Workload]) -> Owners<'_> {
             Some((place(workload), (owner.kind.as_str(), owner.name.as_str())))
         })
         .collect();
-    add_deployments(workloads, &mut owners);
+    add_outer(workloads, &mut owners);
     owners
 }
 
-/// A Deployment names its ReplicaSets NAME-HASH and labels their pods with the hash. Where the Deployment was given and
-/// the ReplicaSet was not, that tells whose pods they are.
-fn add_deployments<'a>(workloads: &'a [Workload], owners: &mut Owners<'a>) {
-    let deployments: HashSet<(&str, &str)> = workloads
-        .iter()
-        .filter(|workload| workload.kind == "Deployment")
-        .map(|workload| (workload.namespace.as_str(), workload.name.as_str()))
-        .collect();
+/// A Deployment names its ReplicaSets NAME-HASH and labels their pods with the hash; a CronJob names its Jobs NAME-MINUTES,
+/// since 1970. Where the outer one was given and the inner one was not, that tells whose pods they are.
+fn add_outer<'a>(workloads: &'a [Workload], owners: &mut Owners<'a>) {
+    let given: HashSet<(&str, &str, &str)> = workloads.iter().map(place).collect();
     for pod in workloads.iter().filter(|workload| workload.kind == "Pod") {
-        let Some(set) = pod.owner.as_ref().filter(|owner| owner.kind == "ReplicaSet") else {
-            continue;
+        let Some(inner) = &pod.owner else { continue };
+        let outer = match inner.kind.as_str() {
+            "ReplicaSet" => {
+                let hash = pod.labels.get("pod-template-hash");
+                let name = hash.and_then(|hash| inner.name.strip_suffix(hash.as_str())?.strip_suffix('-'));
+                name.map(|name| ("Deployment", name))
+            }
+            "Job" => {
+                let named = inner.name.rsplit_once('-');
+                let named =
+                    named.filter(|(_, time)| !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit()));
+                named.map(|(name, _)| ("CronJob", name))
+            }
+            _ => None,
         };
-        let hash = pod.labels.get("pod-template-hash");
-        let name = hash.and_then(|hash| set.name.strip_suffix(hash.as_str())?.strip_suffix('-'));
-        if let Some(name) = name.filter(|name| deployments.contains(&(pod.namespace.as_str(), *name))) {
-            owners.entry((&pod.namespace, &set.kind, &set.name)).or_insert(("Deployment", name));
+        if let Some((kind, name)) = outer.filter(|(kind, name)| given.contains(&(&pod.namespace, *kind, *name))) {
+            owners.entry((&pod.namespace, &inner.kind, &inner.name)).or_insert((kind, name));
         }
     }
 }
