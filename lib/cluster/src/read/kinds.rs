@@ -79,6 +79,11 @@ impl Kind {
         in_versions(versions).then_some(found)
     }
 
+    /// Whether its objects are policies.
+    pub(super) const fn is_policy(self) -> bool {
+        matches!(self, Self::NetworkPolicy | Self::ClusterPolicy(_))
+    }
+
     /// Whether its objects stand in a namespace.
     pub(super) const fn is_namespaced(self) -> bool {
         !matches!(self, Self::Namespace | Self::Node | Self::ClusterPolicy(_))

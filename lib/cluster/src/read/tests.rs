@@ -81,7 +81,7 @@ fn a_field_that_does_not_fit_is_named_with_its_place() {
     assert_eq!(
         told(&read(&text)),
         ["in.yaml:16: document 1: NetworkPolicy/shop/web: spec.ingress[0].ports[0].port: invalid type: sequence, \
-          expected IntOrString"]
+          expected IntOrString: the policy is not used"]
     );
     let json = "[\n{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"a\"},\n\"spec\":{\"containers\":[{\"name\":7}]}}]";
     let cluster = read(json);

@@ -156,7 +156,12 @@ impl Typist<'_> {
         let mut faults = Faults::default();
         let (object, lines) = match convert(body, place, key, &mut faults) {
             Ok(converted) => converted,
-            Err(fault) => return self.tell(place, fault),
+            Err(fault) => {
+                // A policy of which a part is wrong is wrong as a whole, as a server has it; that is to be known.
+                let what = if key.kind.is_policy() { "the policy" } else { "the object" };
+                let reason = format!("{}: {what} is not used", fault.reason);
+                return self.tell(place, Fault { reason, ..fault });
+            }
         };
         let name_line = lines.line("metadata.name").unwrap_or(place.origin.line);
         (self.hear)(Said::Set { object: Box::new(object), name_line, event });
