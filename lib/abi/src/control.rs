@@ -14,8 +14,16 @@ pub struct Control {
     pub observers: u64,
     /// A bit for each observer that wants every packet; that of one that does not look means nothing.
     pub each_packet: u64,
-    /// An [`Active`], packed.
+    /// Which generation of policy is in force: an [`Active`], packed.
     pub active: u64,
+    /// The generation that applies once the deadline in `active` is past; it is written before `active` gets one.
+    pub fallback: u64,
+    /// A generation whose tables decide nothing, and are asked too, so that observers are told what they would have done; 0: none.
+    pub shadow: u64,
+    /// The generation in which rules changed last: in those after it only addresses and services did.
+    pub rules_since: u32,
+    /// Always 0.
+    pub more_pad: u32,
     /// Inode number of the network namespace whose interface indexes the endpoints mean.
     pub netns: u64,
     /// Timer ticks a second of this kernel.
@@ -29,13 +37,14 @@ pub struct Control {
 }
 
 /// Which generation of policy is in force, packed into one word so that one read gives a consistent answer.
+///
+/// A generation names the tables that judge ([`set_of`](crate::set_of)), and is another whenever any of them changed, so that connections are
+/// judged once more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Active {
-    /// The generation in force; 0: none was ever loaded, everything passes.
-    pub generation: u16,
-    /// The one before it.
-    pub previous: u16,
-    /// Seconds of `CLOCK_MONOTONIC` after which the one before applies again; 0: the generation is confirmed.
+    /// The generation in force; 0: none is loaded, everything passes.
+    pub generation: u32,
+    /// Seconds of `CLOCK_MONOTONIC` after which [`Control::fallback`] applies; 0: the generation is confirmed.
     pub deadline: u32,
 }
 
@@ -43,14 +52,14 @@ impl Active {
     /// Packs it into the word that [`Control::active`] holds.
     #[must_use]
     pub const fn pack(self) -> u64 {
-        self.generation as u64 | (self.previous as u64) << 16 | (self.deadline as u64) << 32
+        self.generation as u64 | (self.deadline as u64) << 32
     }
 
     /// The reverse of [`pack`](Self::pack).
     #[must_use]
     #[allow(clippy::cast_possible_truncation, reason = "each field is cut out of its own bits")]
     pub const fn unpack(word: u64) -> Self {
-        Self { generation: word as u16, previous: (word >> 16) as u16, deadline: (word >> 32) as u32 }
+        Self { generation: word as u32, deadline: (word >> 32) as u32 }
     }
 }
 

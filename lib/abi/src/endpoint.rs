@@ -18,6 +18,8 @@ pub mod flag {
     pub const ISOLATED_INGRESS: u8 = 1;
     /// Some policy isolates what the pod sends.
     pub const ISOLATED_EGRESS: u8 = 2;
+    /// Its addresses are known (`SOURCES`): in [`mode::ENFORCE`](super::mode::ENFORCE) what it sends must bear one of them.
+    pub const SOURCES_KNOWN: u8 = 4;
 }
 
 /// Bits of [`Endpoint::marks`]: what user space has to remember of an interface for as long as it is an endpoint.

@@ -50,8 +50,12 @@ pub mod verdict {
 pub mod reason {
     /// None.
     pub const NONE: u8 = 0;
-    /// No rule of an isolated endpoint allows it.
+    /// Policy denies it.
     pub const POLICY: u8 = 1;
+    /// It does not bear an address of the endpoint that sends it.
+    pub const INVALID_SOURCE: u8 = 2;
+    /// Policy denies some of the backends that the service may lead to.
+    pub const SPLIT_SERVICE: u8 = 3;
 }
 
 /// How a connection ended; values of [`Event::reason`] where the kind is `CLOSE`.
@@ -172,8 +176,12 @@ pub struct Event {
     pub rx_flags: u16,
     /// EtherType past VLAN tags.
     pub ethertype: u16,
+    /// What the shadow generation would have decided, one of [`verdict`]; 0: there is none, or it was not asked.
+    pub shadow_verdict: u8,
     /// Always 0.
-    pub pad: [u16; 3],
+    pub pad: u8,
+    /// The rule by which it would have.
+    pub shadow_rule: u32,
     /// Packets the pod has sent on this connection, this packet included.
     pub tx_packets: u64,
     /// Bytes the pod has sent on it.

@@ -19,6 +19,7 @@ mod entering;
 mod event;
 mod filter;
 mod limits;
+mod policy;
 
 pub use conn::{Conn, Key4, Key6, TableState, fragment, opened, state};
 pub use control::{Active, Clock, Control};
@@ -30,8 +31,13 @@ pub use filter::{
     FILTER_PORTS, FILTER_PREFIXES, ObserverFilter, PortMatch, PrefixMatch, filter_bit, protocol_bit, side,
 };
 pub use limits::{
-    ABI_VERSION, CONNECTIONS, DENIALS_PER_SLOT, HEARTBEAT_TIMEOUT_NS, MAGIC, OBSERVERS, RULE_NONE, SLOTS, SPARES,
+    ABI_VERSION, CONNECTIONS, DENIALS_PER_SLOT, HEARTBEAT_TIMEOUT_NS, MAGIC, OBSERVERS, SLOTS, SPARES,
     SWEEP_CHUNK, UNJUDGED,
+};
+
+pub use policy::{
+    BackendOf, BackendsOf, MOST_BACKENDS, PortRuns, Prefix4, Prefix6, RULES, RowKey, RuleHits, Run, Side, SourceKey,
+    Subject, TABLE_SETS, VirtualKey, address, ground, rule, set_of, side as side_of,
 };
 
 /// Marks a struct as plain data for aya: `repr(C)`, `Copy`, no padding that is not named, every bit pattern valid.
@@ -47,9 +53,11 @@ macro_rules! plain {
 }
 
 plain! {
+    BackendOf = 8,
+    BackendsOf = 8,
     Clock = 16,
     Conn = 104,
-    Control = 624,
+    Control = 648,
     Denial = 32,
     Endpoint = 16,
     Entering = 56,
@@ -58,6 +66,16 @@ plain! {
     Key6 = 40,
     ObserverFilter = 896,
     PortMatch = 4,
+    PortRuns = 24,
+    Prefix4 = 8,
+    Prefix6 = 20,
     PrefixMatch = 40,
+    RowKey = 8,
+    RuleHits = 32,
+    Run = 8,
+    Side = 16,
+    SourceKey = 24,
+    Subject = 16,
     TableState = 104,
+    VirtualKey = 24,
 }

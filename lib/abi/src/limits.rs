@@ -1,7 +1,7 @@
 //! The bounds that both sides know.
 
 /// Version of every layout in this crate; pins live under `chainkit/<ABI_VERSION>/`.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// First word of [`Control`](crate::Control), "ckit" in ASCII: tells our control map from another of the same name.
 pub const MAGIC: u32 = 0x636b_6974;
@@ -26,11 +26,8 @@ pub const DENIALS_PER_SLOT: u32 = 16;
 /// Places of a connection table that one run of the `sweep` program looks at.
 pub const SWEEP_CHUNK: u32 = 128;
 
-/// The rule number of a packet that no rule decided (nothing was loaded, or the default applied).
-pub const RULE_NONE: u32 = 0;
-
 /// Slots whose emptied tables are kept for the next endpoints.
 pub const SPARES: u32 = 16;
 
-/// The generation of an entry that no policy has judged: what came before the datapath. Generations are of 16 bits.
+/// The generation of an entry that no policy has judged: what came before the datapath.
 pub const UNJUDGED: u32 = u32::MAX;
