@@ -1,7 +1,7 @@
 //! ICMP errors: they go with the connection of the packet that they are about, which they carry the start of.
 
 use aya_ebpf::helpers::bpf_skb_pull_data;
-use chainkit_abi::{Conn, Counter, Key4, Key6, SLOTS, fragment, hook, kind, reason, verdict};
+use chainkit_abi::{Conn, Counter, Key4, Key6, SLOTS, fragment, hook, kind, reason, rule, verdict};
 
 use crate::{
     count,
@@ -86,15 +86,22 @@ pub fn error<F: Family, const HOOK: u8>(context: &mut Context<F>) -> Option<i32>
     };
     // SAFETY: an element that was just found.
     let conn = unsafe { &mut *F::find(context.pending.slot, &key)? };
-    if is_no_more(context.pending, conn)? {
+    let endpoint = ENDPOINTS.get(context.pending.endpoint & (SLOTS - 1))?;
+    judge::ask(context.pending, endpoint, context.pending.generation);
+    if HOOK == hook::FROM_POD && judge::is_forged::<F>(context.pending, endpoint) {
+        // It is judged as a packet of its own, which it is denied as.
+        return None;
+    }
+    if is_no_more::<F>(context.pending, &key, conn) {
         return None;
     }
     context.conn = Some(conn);
     count::add(Counter::IcmpRelated, 1);
     count::other(context.pending.slot, 1);
     if observe::anyone() {
-        let telling =
-            Telling { kind: kind::RELATED, verdict: verdict::FORWARDED, reason: reason::NONE, due: true, count: 0 };
+        let (verdict, reason) = (verdict::FORWARDED, reason::NONE);
+        let rule = context.conn.as_ref().map_or(rule::NONE, |conn| conn.rule);
+        let telling = Telling { kind: kind::RELATED, verdict, reason, rule, due: true, count: 0 };
         observe::packet::<F, HOOK>(context, telling);
     }
     Some(NEXT)
@@ -102,15 +109,20 @@ pub fn error<F: Family, const HOOK: u8>(context: &mut Context<F>) -> Option<i32>
 
 /// Whether a connection has expired, or would not survive a policy that it has not met yet; its next packet takes it out.
 #[inline(always)]
-fn is_no_more(pending: &Pending, conn: &Conn) -> Option<bool> {
+fn is_no_more<F: Family>(pending: &mut Pending, key: &F::Key, conn: &Conn) -> bool {
     if slow::has_expired(conn, pending.now) {
-        return Some(true);
+        return true;
     }
     if conn.generation == pending.generation {
-        return Some(false);
+        return false;
     }
-    let endpoint = ENDPOINTS.get(pending.endpoint & (SLOTS - 1))?;
-    Some(judge::again(endpoint, conn).verdict == verdict::DROPPED)
+    // The question is about the connection, and not about the error.
+    pending.outer = pending.key;
+    // SAFETY: a family's key.
+    unsafe { *pending.key::<F::Key>() = *key };
+    let judgement = judge::again::<F>(pending, conn);
+    pending.key = pending.outer;
+    judgement.verdict == verdict::DROPPED
 }
 
 #[inline(always)]

@@ -112,7 +112,7 @@ fn enter(node: &Node, pod: &Live, found: &[Existing]) -> anyhow::Result<Count> {
     }
     let mode = Mode::named(&pod.record.mode).unwrap_or_default().number();
     for (interface, _, endpoint) in slots {
-        let settings = Settings { mode, flags: endpoint.flags, policy: endpoint.policy, ..Settings::default() };
+        let settings = Settings { mode, flags: endpoint.flags, ..Settings::default() };
         datapath.add_endpoint(&lock, interface.host_ifindex, settings)?;
     }
     Ok(count)

@@ -49,8 +49,8 @@ pub struct Endpoint {
     pub marks: u8,
     /// Always 0.
     pub pad: u8,
-    /// Which set of rules applies; 0: none is loaded.
-    pub policy: u32,
+    /// Always 0.
+    pub more_pad: u32,
     /// Its slot: where its tables are, and all else that is kept for each endpoint.
     pub slot: u32,
 }

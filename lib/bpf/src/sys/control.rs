@@ -75,6 +75,24 @@ impl ControlWord {
         unsafe { AtomicU32::from_ptr((&raw mut (*self.at.as_ptr()).spares).cast::<u32>().add(index)) }
     }
 
+    /// The generation that applies once the deadline is past.
+    pub(crate) fn fallback(&self) -> &AtomicU64 {
+        // SAFETY: an address inside the mapping.
+        self.word(unsafe { &raw mut (*self.at.as_ptr()).fallback })
+    }
+
+    /// The generation that shadows.
+    pub(crate) fn shadow(&self) -> &AtomicU64 {
+        // SAFETY: an address inside the mapping.
+        self.word(unsafe { &raw mut (*self.at.as_ptr()).shadow })
+    }
+
+    /// The generation in which rules changed last.
+    pub(crate) fn rules_since(&self) -> &AtomicU32 {
+        // SAFETY: an aligned word inside the mapping, which lives as long as `self`.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.at.as_ptr()).rules_since) }
+    }
+
     /// The generation in force, packed.
     pub(crate) fn active(&self) -> &AtomicU64 {
         // SAFETY: an address inside the mapping.
