@@ -6,6 +6,7 @@ use chainkit_abi::{Conn, Key4, Key6, TableState, fragment};
 use crate::{
     maps::{CLASSES4, CLASSES6, CONNS4, CONNS6, KEYS4, KEYS6, Keys4, Keys6, PREFIXES4, PREFIXES6, Table4, Table6},
     parse::{Frame, Outcome},
+    pending::Pending,
     related, verdict,
 };
 
@@ -58,7 +59,7 @@ pub trait Family {
     /// What a set of tables says of the other side's address itself.
     fn class_at(set: u32, key: &Self::Key) -> Option<u32>;
     /// The class of the longest prefix that the other side's address lies in.
-    fn class_by_prefix(set: u32, key: &Self::Key) -> Option<u32>;
+    fn class_by_prefix(set: u32, pending: &mut Pending) -> Option<u32>;
 }
 
 /// An address of either family as sixteen bytes.
@@ -197,9 +198,12 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn class_by_prefix(set: u32, key: &$key) -> Option<u32> {
-                use $whole as whole;
-                $prefixes.get(set)?.get(&whole(key.remote)).copied()
+            fn class_by_prefix(set: u32, pending: &mut Pending) -> Option<u32> {
+                // SAFETY: a family's key.
+                let remote = unsafe { pending.key::<$key>() }.remote;
+                $whole(&mut pending.prefix, remote);
+                // SAFETY: the words are a key of the trie: its length, and an address that is no longer than they are.
+                $prefixes.get(set)?.get(unsafe { &*(&raw const pending.prefix).cast() }).copied()
             }
         }
     };

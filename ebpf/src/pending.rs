@@ -5,7 +5,7 @@
 //! packet is met on it before this one is done.
 
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
-use chainkit_abi::Conn;
+use chainkit_abi::{Conn, RowKey, SourceKey, VirtualKey};
 
 use crate::{observe::cell, packet::Packet};
 
@@ -44,6 +44,14 @@ pub struct Pending {
     pub shadow_verdict: u8,
     /// The rule by which it would have.
     pub shadow_rule: u32,
+    /// A service that is looked for; here, as all keys of tables are, since the stack is short.
+    pub service: VirtualKey,
+    /// An address whose prefix is looked for: length, then the address.
+    pub prefix: [u32; 5],
+    /// A row that is looked for.
+    pub row: RowKey,
+    /// An address that an endpoint may send from.
+    pub source: SourceKey,
 }
 
 #[btf_map]

@@ -3,10 +3,10 @@
 //! Who asks is found by slot ([`ask`]); the other side's address has a class; rules, direction and class have a port table
 //! ([`chainkit_row`]). Nothing here loops over rules. What lies where, `chainkit-abi`'s `policy` says.
 
-use aya_ebpf::{bindings::__sk_buff, maps::lpm_trie};
+use aya_ebpf::bindings::__sk_buff;
 use chainkit_abi::{
-    Active, Conn, Control, Endpoint, MOST_BACKENDS, RULES, RowKey, SLOTS, SourceKey, VirtualKey, address, flag, ground,
-    hook, mode, opened, reason, rule, set_of, side_of, verdict,
+    Active, Conn, Control, Endpoint, MOST_BACKENDS, RULES, RowKey, SLOTS, SourceKey, address, flag, ground, hook, mode,
+    opened, reason, rule, set_of, side_of, verdict,
 };
 
 use crate::{
@@ -215,7 +215,7 @@ fn judge_of<F: Family>(question: u32) -> u64 {
         let backends = if marks & (address::VIRTUAL | address::NODE) == 0 {
             None
         } else {
-            service::<F>(set, key, marks, remote_port as u16, protocol)
+            service::<F>(set, pending, marks, remote_port as u16)
         };
         egress_answer = match backends {
             Some(_) if question & question::SAME_RULES != 0 => return answer::KEEP,
@@ -223,7 +223,7 @@ fn judge_of<F: Family>(question: u32) -> u64 {
                 chainkit_backends(set, side_of(policy, 1), of, transport << 1 | (question & question::LIVE) >> 2)
             }
             None => {
-                let class = class::<F>(set, key, marks);
+                let class = class::<F>(set, pending, marks);
                 chainkit_row(set, side_of(policy, 1), class, transport << 16 | remote_port)
             }
         };
@@ -233,7 +233,7 @@ fn judge_of<F: Family>(question: u32) -> u64 {
     }
     let mut ingress_answer = denied(reason::POLICY, rule::UNKNOWN_POD);
     if ingress && pending.isolated & flag::ISOLATED_INGRESS == 0 {
-        let class = class::<F>(set, key, marks);
+        let class = class::<F>(set, pending, marks);
         ingress_answer = chainkit_row(set, side_of(policy, 0), class, transport << 16 | local_port);
         if ingress_answer & answer::ALLOWED != 0 {
             return ingress_answer;
@@ -258,20 +258,27 @@ const fn transport(protocol: u8) -> u32 {
 
 /// The class of the other side, of whose address these marks were found.
 #[inline(always)]
-fn class<F: Family>(set: u32, key: &F::Key, marks: u32) -> u32 {
+fn class<F: Family>(set: u32, pending: &mut Pending, marks: u32) -> u32 {
     match marks & address::CLASS {
-        address::AS_PREFIX => F::class_by_prefix(set, key).unwrap_or(0),
+        address::AS_PREFIX => F::class_by_prefix(set, pending).unwrap_or(0),
         class => class,
     }
 }
 
 /// Where the backends are of the service that is met at an address and port: its own, or else that of a port of all nodes.
 #[inline(always)]
-fn service<F: Family>(set: u32, key: &F::Key, marks: u32, port: u16, protocol: u8) -> Option<u32> {
+fn service<F: Family>(set: u32, pending: &mut Pending, marks: u32, port: u16) -> Option<u32> {
     let virtuals = VIRTUALS.get(set)?;
-    let mut wanted = VirtualKey { address: F::remote(key), port, protocol, family: F::NUMBER, pad: 0 };
+    // SAFETY: a family's key.
+    let key = unsafe { pending.key::<F::Key>() };
+    let (remote, protocol) = (F::remote(key), F::protocol(key));
+    let wanted = &mut pending.service;
+    wanted.address = remote;
+    wanted.port = port;
+    wanted.protocol = protocol;
+    wanted.family = F::NUMBER;
     if marks & address::VIRTUAL != 0
-        && let Some(found) = virtuals.get_ptr(wanted)
+        && let Some(found) = virtuals.get_ptr(&*wanted)
     {
         // SAFETY: an element that was just found.
         return Some(unsafe { *found });
@@ -281,7 +288,7 @@ fn service<F: Family>(set: u32, key: &F::Key, marks: u32, port: u16, protocol: u
     }
     wanted.address = [0, 0];
     // SAFETY: as above.
-    virtuals.get_ptr(wanted).map(|found| unsafe { *found })
+    virtuals.get_ptr(&*wanted).map(|found| unsafe { *found })
 }
 
 /// Asks about each backend of a service; `transport_live` is the transport and whether the connection is open already.
@@ -340,7 +347,9 @@ pub extern "C" fn chainkit_row(set: u32, side: u32, class: u32, transport_port: 
     let Some(rows) = ROWS.get(set) else { return MISSING };
     let Some(sides) = SIDES.get(set) else { return MISSING };
     let Some(all) = sides.get(side) else { return MISSING };
-    let table = match rows.get_ptr(RowKey { side, class }) {
+    let Some(pending) = pending() else { return MISSING };
+    pending.row = RowKey { side, class };
+    let table = match rows.get_ptr(&pending.row) {
         // SAFETY: an element that was just found.
         Some(table) => unsafe { *table },
         None => all.table,
@@ -387,8 +396,8 @@ pub fn is_forged<F: Family>(pending: &mut Pending, endpoint: &Endpoint) -> bool 
         // No router passes these on (RFC 4291, section 2.5.6), and each interface has one of its own making.
         return false;
     }
-    let key = SourceKey { address, ifindex: endpoint.ifindex, family: F::NUMBER as u32 };
-    if SOURCES.get_ptr(key).is_some() {
+    pending.source = SourceKey { address, ifindex: endpoint.ifindex, family: F::NUMBER as u32 };
+    if SOURCES.get_ptr(&pending.source).is_some() {
         return false;
     }
     // A host that has no address yet asks for one (RFC 2131, section 4.1).
@@ -465,15 +474,18 @@ pub fn count(judgement: Judgement, packets: u32) {
     }
 }
 
-/// The trie's key of a whole IPv4 address.
+/// Puts down the trie's key of a whole IPv4 address.
 #[inline(always)]
-pub fn whole4(address: u32) -> lpm_trie::Key<[u8; 4]> {
-    lpm_trie::Key::new(32, address.to_ne_bytes())
+pub fn whole4(words: &mut [u32; 5], address: u32) {
+    let [length, first, ..] = words;
+    (*length, *first) = (32, address);
 }
 
-/// The trie's key of a whole IPv6 address.
+/// Puts down the trie's key of a whole IPv6 address.
 #[inline(always)]
-pub fn whole6(address: [u64; 2]) -> lpm_trie::Key<[u8; 16]> {
-    // SAFETY: sixteen bytes of plain data.
-    lpm_trie::Key::new(128, unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(address) })
+pub fn whole6(words: &mut [u32; 5], address: [u64; 2]) {
+    let [length, a, b, c, d] = words;
+    let [high, low] = address;
+    // As they lie: the half that comes first in memory is the low one.
+    (*length, *a, *b, *c, *d) = (128, high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32);
 }
