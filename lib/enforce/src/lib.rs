@@ -1,0 +1,21 @@
+//! Policy as it is put in force on a node: what is written into the kernel's tables, and what of it is kept on disk.
+//!
+//! Start at [`Delta`]: entries to be written into a set of tables. An [`Image`] is all that a set holds. A [`Store`] keeps
+//! both, with what explains them, so that the node's policy can be put back without asking a cluster.
+//!
+//! Nothing here decides what a policy means, and nothing that is read is trusted: a file may be torn, of another version, a
+//! link, or somebody else's.
+
+#![forbid(unsafe_code)]
+
+mod delta;
+mod image;
+mod store;
+
+pub use delta::{DecodeError, Delta};
+pub use image::{Image, ImageError, Sizes};
+pub use store::{
+    Draft, MAX_LINE_BYTES, MAX_LINES_BYTES, MAX_PODS_BYTES, MAX_TABLES_BYTES, Marker, Mode, NamespaceEntry,
+    ObjectLines, POLICY_FOLDER, PodEntry, Pods, PolicyRef, RuleAction, RuleChange, RuleDirection, RuleEntry,
+    RulesInForce, Saved, Store, StoreError,
+};
