@@ -50,8 +50,8 @@ pub trait Family {
     fn protocol(key: &Self::Key) -> u8;
     /// Whether it remembers a fragmented packet.
     fn is_fragment(key: &Self::Key) -> bool;
-    /// The key of the packet at `at` inside an ICMP error that this hook sees.
-    fn inner<const HOOK: u8>(frame: &Frame, at: usize) -> Result<Self::Key, Outcome>;
+    /// Puts down the key of the packet at `at` inside an ICMP error that this hook sees.
+    fn inner<const HOOK: u8>(frame: &Frame, at: usize, key: &mut Self::Key) -> Result<(), Outcome>;
     /// The pod's address, as sixteen bytes lie in memory; IPv4 in the first four.
     fn local(key: &Self::Key) -> [u64; 2];
     /// The other side's address.
@@ -176,9 +176,9 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn inner<const HOOK: u8>(frame: &Frame, at: usize) -> Result<$key, Outcome> {
+            fn inner<const HOOK: u8>(frame: &Frame, at: usize, key: &mut $key) -> Result<(), Outcome> {
                 use $inner as inner;
-                inner::<HOOK>(frame, at)
+                inner::<HOOK>(frame, at, key)
             }
 
             #[inline(always)]

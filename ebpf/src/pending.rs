@@ -44,6 +44,10 @@ pub struct Pending {
     pub shadow_verdict: u8,
     /// The rule by which it would have.
     pub shadow_rule: u32,
+    /// Of a service's backends an answer that allows, and one that denies; 0: there is none.
+    pub yes: u64,
+    /// See [`yes`](Self::yes).
+    pub no: u64,
     /// A service that is looked for; here, as all keys of tables are, since the stack is short.
     pub service: VirtualKey,
     /// An address whose prefix is looked for: length, then the address.

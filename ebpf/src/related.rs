@@ -10,7 +10,6 @@ use crate::{
     maps::ENDPOINTS,
     observe::{self, Telling},
     parse::{self, Frame, Ipv4, Ipv6, Outcome},
-    pending::Pending,
     slow,
     track::Context,
     verdict as judge,
@@ -33,9 +32,9 @@ fn ports<const HOOK: u8>(frame: &Frame, at: usize, protocol: u8) -> Result<(u16,
     }
 }
 
-/// The key of the IPv4 packet at `at` inside an error that this hook sees.
+/// Puts down the key of the IPv4 packet at `at` inside an error that this hook sees.
 #[inline(always)]
-pub fn inner4<const HOOK: u8>(frame: &Frame, at: usize) -> Result<Key4, Outcome> {
+pub fn inner4<const HOOK: u8>(frame: &Frame, at: usize, key: &mut Key4) -> Result<(), Outcome> {
     let ip: &Ipv4 = frame.header(at, Counter::BadIcmpError)?;
     let header = ip.header_length();
     if !ip.is_version_4() || header < size_of::<Ipv4>() || ip.is_later_fragment() {
@@ -43,12 +42,13 @@ pub fn inner4<const HOOK: u8>(frame: &Frame, at: usize) -> Result<Key4, Outcome>
     }
     let (local, remote) = turned::<_, HOOK>(ip.source, ip.destination);
     let (local_port, remote_port) = ports::<HOOK>(frame, at + header, ip.protocol)?;
-    Ok(Key4 { local, remote, local_port, remote_port, protocol: ip.protocol, fragment: fragment::NONE, pad: 0 })
+    *key = Key4 { local, remote, local_port, remote_port, protocol: ip.protocol, fragment: fragment::NONE, pad: 0 };
+    Ok(())
 }
 
-/// The key of the IPv6 packet at `at` inside an error that this hook sees.
+/// Puts down the key of the IPv6 packet at `at` inside an error that this hook sees.
 #[inline(always)]
-pub fn inner6<const HOOK: u8>(frame: &Frame, at: usize) -> Result<Key6, Outcome> {
+pub fn inner6<const HOOK: u8>(frame: &Frame, at: usize, key: &mut Key6) -> Result<(), Outcome> {
     let ip: &Ipv6 = frame.header(at, Counter::BadIcmpError)?;
     if !ip.is_version_6() {
         return Err(Counter::BadIcmpError as u32);
@@ -56,7 +56,8 @@ pub fn inner6<const HOOK: u8>(frame: &Frame, at: usize) -> Result<Key6, Outcome>
     let protocol = ip.next_header;
     let (local, remote) = turned::<_, HOOK>(ip.source, ip.destination);
     let (local_port, remote_port) = ports::<HOOK>(frame, at + size_of::<Ipv6>(), protocol)?;
-    Ok(Key6 { local, remote, local_port, remote_port, protocol, fragment: fragment::NONE, pad: 0 })
+    *key = Key6 { local, remote, local_port, remote_port, protocol, fragment: fragment::NONE, pad: 0 };
+    Ok(())
 }
 
 /// Passes an error that belongs to a connection; `None`: it belongs to none, and is a packet like others.
@@ -66,36 +67,18 @@ pub fn error<F: Family, const HOOK: u8>(context: &mut Context<F>) -> Option<i32>
     if at > parse::FARTHEST as usize {
         return None;
     }
-    // SAFETY: the context is valid.
-    let frame = unsafe { Frame::new(context.skb) };
-    let key = match F::inner::<HOOK>(&frame, at) {
-        Ok(key) => key,
-        Err(parse::MORE) => {
-            // SAFETY: the context is valid; the frame is taken anew.
-            let frame = unsafe {
-                let length = (*context.skb).len;
-                bpf_skb_pull_data(context.skb, if length < PULL { length } else { PULL });
-                Frame::new(context.skb)
-            };
-            match F::inner::<HOOK>(&frame, at) {
-                Ok(key) => key,
-                Err(_) => return unknown(),
-            }
-        }
-        Err(_) => return unknown(),
-    };
-    // SAFETY: an element that was just found.
-    let conn = unsafe { &mut *F::find(context.pending.slot, &key)? };
     let endpoint = ENDPOINTS.get(context.pending.endpoint & (SLOTS - 1))?;
     judge::ask(context.pending, endpoint, context.pending.generation);
     if HOOK == hook::FROM_POD && judge::is_forged::<F>(context.pending, endpoint) {
         // It is judged as a packet of its own, which it is denied as.
         return None;
     }
-    if is_no_more::<F>(context.pending, &key, conn) {
-        return None;
-    }
-    context.conn = Some(conn);
+    // The question is about the connection from here on, and not about the error.
+    context.pending.outer = context.pending.key;
+    let conn = about::<F, HOOK>(context, at);
+    context.pending.key = context.pending.outer;
+    context.conn = conn;
+    context.conn.as_ref()?;
     count::add(Counter::IcmpRelated, 1);
     count::other(context.pending.slot, 1);
     if observe::anyone() {
@@ -107,26 +90,42 @@ pub fn error<F: Family, const HOOK: u8>(context: &mut Context<F>) -> Option<i32>
     Some(NEXT)
 }
 
-/// Whether a connection has expired, or would not survive a policy that it has not met yet; its next packet takes it out.
+/// The connection that an error is about, if it is one still; the pending key is its key afterwards.
 #[inline(always)]
-fn is_no_more<F: Family>(pending: &mut Pending, key: &F::Key, conn: &Conn) -> bool {
+fn about<F: Family, const HOOK: u8>(context: &mut Context<F>, at: usize) -> Option<&'static mut Conn> {
+    // SAFETY: the context is valid.
+    let frame = unsafe { Frame::new(context.skb) };
+    match F::inner::<HOOK>(&frame, at, context.key()) {
+        Ok(()) => {}
+        Err(parse::MORE) => {
+            // SAFETY: the context is valid; the frame is taken anew.
+            let frame = unsafe {
+                let length = (*context.skb).len;
+                bpf_skb_pull_data(context.skb, if length < PULL { length } else { PULL });
+                Frame::new(context.skb)
+            };
+            if F::inner::<HOOK>(&frame, at, context.key()).is_err() {
+                return unknown();
+            }
+        }
+        Err(_) => return unknown(),
+    }
+    let slot = context.pending.slot;
+    // SAFETY: an element that was just found.
+    let conn = unsafe { &mut *F::find(slot, context.key())? };
+    let pending = &mut *context.pending;
+    // Its next packet takes out what has expired, or would not survive a policy that it has not met yet.
     if slow::has_expired(conn, pending.now) {
-        return true;
+        return None;
     }
-    if conn.generation == pending.generation {
-        return false;
+    if conn.generation != pending.generation && judge::again::<F>(pending, conn).verdict == verdict::DROPPED {
+        return None;
     }
-    // The question is about the connection, and not about the error.
-    pending.outer = pending.key;
-    // SAFETY: a family's key.
-    unsafe { *pending.key::<F::Key>() = *key };
-    let judgement = judge::again::<F>(pending, conn);
-    pending.key = pending.outer;
-    judgement.verdict == verdict::DROPPED
+    Some(conn)
 }
 
 #[inline(always)]
-fn unknown() -> Option<i32> {
+fn unknown<T>() -> Option<T> {
     count::add(Counter::BadIcmpError, 1);
     None
 }

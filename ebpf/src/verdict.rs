@@ -47,6 +47,8 @@ mod answer {
     pub(super) const ALLOWED: u64 = 1;
     /// What was decided before stays.
     pub(super) const KEEP: u64 = 2;
+    /// It leads to a service, and its backends are to be asked about: where they are stands in place of the rule.
+    pub(super) const BACKENDS: u64 = 4;
     pub(super) const REASON: u32 = 8;
     pub(super) const RULE: u32 = 32;
 }
@@ -153,10 +155,21 @@ fn judge<F: Family>(pending: &mut Pending, question: u32) -> Judgement {
         return Judgement { verdict: verdict::FORWARDED, reason: reason::NONE, rule: rule::NONE };
     }
     let enforces = pending.mode == mode::ENFORCE;
-    let answer = match F::NUMBER {
-        4 => chainkit_judge4(question),
-        _ => chainkit_judge6(question),
-    };
+    let mut answer = answer_to::<F>(question);
+    if answer & answer::BACKENDS != 0 {
+        // Asked from here, and not from there: the stack is short.
+        // SAFETY: a family's key.
+        let transport = transport(F::protocol(unsafe { pending.key::<F::Key>() }));
+        let (set, side) = (set_of(pending.judged_by), side_of(pending.policy, 1));
+        let live = (question & question::LIVE) >> 2;
+        answer = chainkit_backends(set, side, (answer >> answer::RULE) as u32, transport << 1 | live);
+        if answer & answer::ALLOWED == 0 && question & question::INGRESS != 0 {
+            let other = answer_to::<F>(question & !question::EGRESS);
+            if other & answer::ALLOWED != 0 || question & question::EGRESS_TOLD == 0 {
+                answer = other;
+            }
+        }
+    }
     if answer & answer::KEEP != 0 {
         return Judgement { verdict: verdict::FORWARDED, reason: reason::NONE, rule: u32::MAX };
     }
@@ -166,6 +179,14 @@ fn judge<F: Family>(pending: &mut Pending, question: u32) -> Judgement {
     }
     let verdict = if enforces { verdict::DROPPED } else { verdict::AUDIT };
     Judgement { verdict, reason: (answer >> answer::REASON) as u8, rule }
+}
+
+#[inline(always)]
+fn answer_to<F: Family>(question: u32) -> u64 {
+    match F::NUMBER {
+        4 => chainkit_judge4(question),
+        _ => chainkit_judge6(question),
+    }
 }
 
 /// Answers a [`question`] about the pending packet of IPv4.
@@ -219,9 +240,7 @@ fn judge_of<F: Family>(question: u32) -> u64 {
         };
         egress_answer = match backends {
             Some(_) if question & question::SAME_RULES != 0 => return answer::KEEP,
-            Some(of) => {
-                chainkit_backends(set, side_of(policy, 1), of, transport << 1 | (question & question::LIVE) >> 2)
-            }
+            Some(of) => return answer::BACKENDS | (of as u64) << answer::RULE,
             None => {
                 let class = class::<F>(set, pending, marks);
                 chainkit_row(set, side_of(policy, 1), class, transport << 16 | remote_port)
@@ -300,7 +319,6 @@ fn service<F: Family>(set: u32, pending: &mut Pending, marks: u32, port: u16) ->
 pub extern "C" fn chainkit_backends(set: u32, side: u32, of: u32, transport_live: u32) -> u64 {
     let Some(places) = BACKENDS_OF.get(set) else { return denied(reason::POLICY, rule::NONE) };
     let Some(place) = places.get(of) else { return denied(reason::POLICY, rule::NONE) };
-    let Some(backends) = BACKENDS.get(set) else { return denied(reason::POLICY, rule::NONE) };
     let (first, count) = (place.first, place.count);
     if count == 0 {
         return allowed(rule::NO_BACKEND);
@@ -313,25 +331,51 @@ pub extern "C" fn chainkit_backends(set: u32, side: u32, of: u32, transport_live
             allowed(rule::TOO_MANY_BACKENDS)
         };
     }
-    let (mut yes, mut no) = (0, 0);
-    for index in 0..MOST_BACKENDS {
-        if index >= count || yes != 0 && no != 0 {
+    if let Some(pending) = pending() {
+        (pending.yes, pending.no) = (0, 0);
+    }
+    for stretch in 0..MOST_BACKENDS / STRETCH {
+        let asked = stretch * STRETCH;
+        if asked >= count {
             break;
         }
-        let Some(backend) = backends.get(first.wrapping_add(index)) else {
+        let left = count - asked;
+        let many = if left < STRETCH { left } else { STRETCH };
+        if chainkit_stretch(set, side, first.wrapping_add(asked), transport_live >> 1 << 16 | many) == 0 {
             return denied(reason::POLICY, rule::NONE);
-        };
-        let answer = chainkit_row(set, side, backend.class, transport_live >> 1 << 16 | backend.port as u32);
-        if answer & answer::ALLOWED != 0 {
-            yes = answer;
-        } else {
-            no = answer;
         }
     }
+    let Some(pending) = pending() else { return denied(reason::POLICY, rule::NONE) };
+    let (yes, no) = (pending.yes, pending.no);
     if no == 0 || yes != 0 && transport_live & 1 != 0 {
         return yes;
     }
     if yes == 0 { no } else { denied(reason::SPLIT_SERVICE, (no >> answer::RULE) as u32) }
+}
+
+/// Backends that are asked about in one call: the verifier reads the loop over calls and the loop in one apart.
+const STRETCH: u32 = 32;
+
+/// Asks about some backends, and puts down an answer that allows and one that denies; 0: what should be there is not.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn chainkit_stretch(set: u32, side: u32, first: u32, transport_count: u32) -> u32 {
+    let Some(backends) = BACKENDS.get(set) else { return 0 };
+    let count = transport_count & 0xffff;
+    for index in 0..STRETCH {
+        if index >= count {
+            break;
+        }
+        let Some(backend) = backends.get(first.wrapping_add(index)) else { return 0 };
+        let answer = chainkit_row(set, side, backend.class, transport_count >> 16 << 16 | backend.port as u32);
+        let Some(pending) = pending() else { return 0 };
+        if answer & answer::ALLOWED != 0 {
+            pending.yes = answer;
+        } else {
+            pending.no = answer;
+        }
+    }
+    1
 }
 
 /// The decision of rules in a direction on a class and port: a row's port table, else that of all other classes, and in it the

@@ -30,6 +30,8 @@ pub mod mark {
     pub const MADE_QDISC: u8 = 2;
     /// A process has leased the interface with this datapath; whether it lives still, its lock says.
     pub const LEASED: u8 = 4;
+    /// A pod that runs is being taken over: its connections are not all entered yet, and policy does not judge it.
+    pub const TAKING_OVER: u8 = 8;
 }
 
 /// One host-side interface of a pod, in the array `ENDPOINTS`: at `ifindex % SLOTS`, or where `OVERFLOW` says.

@@ -57,7 +57,7 @@ plain! {
     BackendsOf = 8,
     Clock = 16,
     Conn = 104,
-    Control = 648,
+    Control = 664,
     Denial = 32,
     Endpoint = 16,
     Entering = 56,

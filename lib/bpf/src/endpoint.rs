@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io,
+    io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -123,6 +123,42 @@ impl NodeLock {
     }
 }
 
+/// A lock of the run directory that is held for as long as this is; which process holds it can be asked.
+#[derive(Debug)]
+pub struct RunLock {
+    _file: nix::fcntl::Flock<File>,
+}
+
+impl RunLock {
+    /// Takes the lock `name` of the node whose root is `root`, and waits for it no longer than `patience`.
+    ///
+    /// # Errors
+    /// [`Error::Held`] with who holds it, and where the run directory cannot be made or the lock not be had.
+    pub fn take_within(root: &Path, name: &str, patience: Duration) -> Result<Self> {
+        const PAUSE: Duration = Duration::from_millis(5);
+        let since = Instant::now();
+        loop {
+            let file = run_file(root, name)?;
+            match nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock) {
+                Ok(mut file) => {
+                    // Who holds it is for messages alone.
+                    let _ = file.set_len(0).and_then(|()| write!(*file, "{}", std::process::id()));
+                    return Ok(Self { _file: file });
+                }
+                Err((file, nix::errno::Errno::EWOULDBLOCK)) if since.elapsed() >= patience => {
+                    let mut holder = String::new();
+                    let _ = Read::take(&file, 20).read_to_string(&mut holder);
+                    return Err(Error::Held { lock: run_directory(root).join(name), holder: holder.parse().ok() });
+                }
+                Err((_, nix::errno::Errno::EWOULDBLOCK)) => thread::sleep(PAUSE),
+                Err((_, errno)) => {
+                    return Err(Error::System { action: format!("take the lock {name}"), error: errno.into() });
+                }
+            }
+        }
+    }
+}
+
 impl Datapath {
     /// The endpoints in use, with their slots.
     ///
@@ -194,8 +230,11 @@ impl Datapath {
         free.map(|(place, _)| *place).ok_or(Error::Full(SLOTS, "endpoint slots"))
     }
 
-    /// Changes what user space remembers of an endpoint; what is none is left.
-    pub(crate) fn mark(&self, _lock: &NodeLock, ifindex: u32, set: u8, clear: u8) -> Result<()> {
+    /// Changes what user space remembers of an endpoint, bits of [`mark`](chainkit_abi::mark); what is none is left.
+    ///
+    /// # Errors
+    /// Where the map cannot be read or written.
+    pub fn mark(&self, _lock: &NodeLock, ifindex: u32, set: u8, clear: u8) -> Result<()> {
         let Some((place, endpoint)) = self.find(ifindex)? else { return Ok(()) };
         self.write(place, endpoint, Endpoint { marks: endpoint.marks & !clear | set, ..endpoint })
     }

@@ -29,8 +29,9 @@ mod totals;
 mod upgrade;
 
 pub use attach::{Attachment, Hung, Kit, attach, hidden, hung};
+pub use aya::Pod;
 pub use datapath::{Datapath, Origin};
-pub use endpoint::{NodeLock, Settings, run_directory};
+pub use endpoint::{NodeLock, RunLock, Settings, run_directory};
 pub use entering::{Entered, Known, Stage};
 pub use error::{Error, Result};
 pub use lasting::{Placed, attach_endpoint, detach_endpoint};

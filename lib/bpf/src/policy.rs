@@ -292,7 +292,11 @@ impl Datapath {
     pub fn judging(&self) -> u32 {
         let active = self.active();
         let now = sys::monotonic() / 1_000_000_000;
-        if active.deadline != 0 && now > u64::from(active.deadline) { self.fallback() } else { active.generation }
+        if active.deadline != 0 && active != Active::CLEARED && now > u64::from(active.deadline) {
+            self.fallback()
+        } else {
+            active.generation
+        }
     }
 
     /// Puts a generation in force with one write. With a deadline, `fallback` is the one to go back to.
@@ -304,6 +308,33 @@ impl Datapath {
     /// Says in which generation rules changed last: connections judged since are not judged again for what leads to a service.
     pub fn set_rules_since(&self, generation: u32) {
         self.control.rules_since().store(generation, Ordering::SeqCst);
+    }
+
+    /// The highest generation that there has been.
+    #[must_use]
+    pub fn last_generation(&self) -> u32 {
+        self.control.last_generation().load(Ordering::Acquire)
+    }
+
+    /// Notes that there is a generation.
+    pub fn set_last_generation(&self, generation: u32) {
+        self.control.last_generation().store(generation, Ordering::SeqCst);
+    }
+
+    /// What tells which policy the tables at a place are; 0: nothing does.
+    #[must_use]
+    pub fn tag(&self, set: u32) -> u32 {
+        self.control.tag(set).load(Ordering::Acquire)
+    }
+
+    /// Notes which policy the tables at a place are.
+    pub fn set_tag(&self, set: u32, tag: u32) {
+        self.control.tag(set).store(tag, Ordering::SeqCst);
+    }
+
+    /// Takes all policy off with one write: everything passes.
+    pub fn clear(&self) {
+        self.control.active().store(Active::CLEARED.pack(), Ordering::SeqCst);
     }
 
     /// The generation whose tables only shadow; 0: none.

@@ -8,14 +8,23 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "compile")]
+mod compile;
 mod delta;
 mod image;
+mod keeper;
+pub mod kernel;
 mod store;
+mod subjects;
 
+#[cfg(feature = "compile")]
+pub use compile::{CompileError, Compiled, Compiler, policy_number, side_number, virtual_key, words};
 pub use delta::{DecodeError, Delta};
 pub use image::{Image, ImageError, Sizes};
+pub use keeper::{InForce, KeepError, Keeper, POLICY_LOCK, Prepared, boot_id, tag_of};
 pub use store::{
     Draft, MAX_LINE_BYTES, MAX_LINES_BYTES, MAX_PODS_BYTES, MAX_TABLES_BYTES, Marker, Mode, NamespaceEntry,
     ObjectLines, POLICY_FOLDER, PodEntry, Pods, PolicyRef, RuleAction, RuleChange, RuleDirection, RuleEntry,
     RulesInForce, Saved, Store, StoreError,
 };
+pub use subjects::{Standing, canonical};

@@ -1,6 +1,7 @@
 //! What is said in the files, beside tables and objects.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -104,6 +105,9 @@ pub struct PodEntry {
     pub uid: String,
     /// Number of its rules; 0: no policy selects it.
     pub policy: u32,
+    /// Its addresses, for endpoints of which nobody knows more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
     /// How verdicts about it are used.
     pub mode: Mode,
     /// Fields that this version does not know.
