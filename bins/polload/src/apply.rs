@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chainkit_cli::{Exit, Failure, Log, OutputArgs, Progress, Row, write_rows};
-use chainkit_cluster::saved;
 use chainkit_enforce::{Keeper, Marker, Prepared, RuleChange, Store};
 use clap::Args;
 use jiff::Timestamp;
@@ -54,8 +53,18 @@ struct Applied {
 }
 
 impl Row for Applied {
-    const HEADER: &'static [&'static str] =
-        &["GENERATION", "NODE", "POLICIES", "PODS", "ENDPOINTS", "CLASSES", "RULES", "ROWS", "ADDRESSES", "CONFIRM BEFORE"];
+    const HEADER: &'static [&'static str] = &[
+        "GENERATION",
+        "NODE",
+        "POLICIES",
+        "PODS",
+        "ENDPOINTS",
+        "CLASSES",
+        "RULES",
+        "ROWS",
+        "ADDRESSES",
+        "CONFIRM BEFORE",
+    ];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -102,17 +111,15 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
         Some(saved) => saved.rules().unwrap_or_default(),
         None => BTreeMap::new(),
     };
-    let objects = cluster.clone();
     let tables = Tables::compile(cluster, &ask.node.how, root, &numbered)?;
     tell_problems(&tables, log);
     progress.step();
-    let draft = prepare(keeper.store(), &tables, objects)?;
+    let draft = prepare(keeper.store(), &tables)?;
     progress.step();
     let made = chainkit_enforce::kernel::make(tables.compiler.image()).map_err(crate::kernel::bpf_failure)?;
     progress.step();
     let marker = marker(&tables, ask.node.how.kept());
-    let prepared =
-        Prepared { image: tables.compiler.image(), pods: &tables.pods, draft, marker, confirm: ask.confirm };
+    let prepared = Prepared { image: tables.compiler.image(), pods: &tables.pods, draft, marker, confirm: ask.confirm };
     let lock = node_lock(root)?;
     let (generation, _) = keeper.apply_made(&lock, prepared, &made).map_err(failure)?;
     let endpoints = keeper.standings(&tables.pods).map_err(failure)?.len();
@@ -141,16 +148,12 @@ pub(crate) fn tell_problems(tables: &Tables, log: &Log) {
 }
 
 /// Writes the files of what is to be put in force.
-pub(crate) fn prepare(
-    store: &Store,
-    tables: &Tables,
-    objects: chainkit_cluster::model::Cluster,
-) -> anyhow::Result<chainkit_enforce::Draft> {
+pub(crate) fn prepare(store: &Store, tables: &Tables) -> anyhow::Result<chainkit_enforce::Draft> {
     let mut draft = store.begin().map_err(store_failure)?;
     draft.tables(&tables.compiler.image().delta()).map_err(store_failure)?;
     draft.rules(tables.compiler.rules()).map_err(store_failure)?;
     draft.pods(&tables.pods).map_err(store_failure)?;
-    draft.objects(saved::changes_of(objects)).map_err(store_failure)?;
+    draft.objects(tables.live.engine().world().cluster.saved()).map_err(store_failure)?;
     Ok(draft)
 }
 

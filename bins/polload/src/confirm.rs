@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chainkit_cli::{Exit, Log, OutputArgs, Row, RootArgs, write_rows};
+use chainkit_cli::{Exit, Log, OutputArgs, RootArgs, Row, write_rows};
 use chainkit_enforce::Keeper;
 use clap::Args;
 use serde::Serialize;

@@ -10,7 +10,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chainkit_abi::{Active, Endpoint, TABLE_SETS, mark, set_of};
@@ -52,6 +52,8 @@ type Result<T> = std::result::Result<T, KeepError>;
 
 /// The lock that whoever changes policy holds.
 pub const POLICY_LOCK: &str = "policy.lock";
+/// The lock that whoever has tables shadow holds.
+const SHADOW_LOCK: &str = "shadow.lock";
 
 /// What the kernel has in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,13 +93,14 @@ pub struct Keeper<'a> {
     datapath: &'a Datapath,
     store: Store,
     endpoints: EndpointStore,
+    root: PathBuf,
 }
 
 impl<'a> Keeper<'a> {
     /// Of the node whose root is `root`.
     #[must_use]
     pub fn new(datapath: &'a Datapath, root: &Path) -> Self {
-        Self { datapath, store: Store::below(root), endpoints: EndpointStore::below(root) }
+        Self { datapath, store: Store::below(root), endpoints: EndpointStore::below(root), root: root.to_owned() }
     }
 
     /// Takes the lock of those who change policy, and waits for it no longer than `patience`.
@@ -106,6 +109,14 @@ impl<'a> Keeper<'a> {
     /// Who holds it.
     pub fn lock(root: &Path, patience: Duration) -> Result<RunLock> {
         Ok(RunLock::take_within(root, POLICY_LOCK, patience)?)
+    }
+
+    /// Takes the lock of whoever has tables shadow.
+    ///
+    /// # Errors
+    /// Who holds it.
+    pub fn shadow_lock(root: &Path) -> Result<RunLock> {
+        Ok(RunLock::take_within(root, SHADOW_LOCK, Duration::ZERO)?)
     }
 
     /// The folders of policy.
@@ -169,6 +180,10 @@ impl<'a> Keeper<'a> {
     /// # Errors
     /// Where the kernel or the disk refuses; what is in force stays.
     pub fn settle(&self, lock: &NodeLock) -> Result<bool> {
+        // Who had tables shadow and was killed.
+        if self.datapath.shadow() != 0 && Self::shadow_lock(&self.root).is_ok() {
+            self.datapath.set_shadow(0);
+        }
         let now = self.in_force()?;
         if now.went_back {
             self.settle_at(lock, now.generation, now.folder.as_deref())?;

@@ -3,6 +3,8 @@
 //! Start at [`Delta`]: entries to be written into a set of tables. An [`Image`] is all that a set holds. A [`Store`] keeps
 //! both, with what explains them, so that the node's policy can be put back without asking a cluster.
 //!
+//! A [`Keeper`] puts it in force. With the feature `compile` a [`Compiler`] makes it of `chainkit-policy`'s tables.
+//!
 //! Nothing here decides what a policy means, and nothing that is read is trusted: a file may be torn, of another version, a
 //! link, or somebody else's.
 
@@ -14,6 +16,7 @@ mod delta;
 mod image;
 mod keeper;
 pub mod kernel;
+mod lookup;
 mod store;
 mod subjects;
 
@@ -22,9 +25,10 @@ pub use compile::{CompileError, Compiled, Compiler, policy_number, side_number, 
 pub use delta::{DecodeError, Delta};
 pub use image::{Image, ImageError, Sizes};
 pub use keeper::{InForce, KeepError, Keeper, POLICY_LOCK, Prepared, boot_id, tag_of};
+pub use lookup::{Answer, Lookup};
 pub use store::{
-    Draft, MAX_LINE_BYTES, MAX_LINES_BYTES, MAX_PODS_BYTES, MAX_TABLES_BYTES, Marker, Mode, NamespaceEntry,
-    ObjectLines, POLICY_FOLDER, PodEntry, Pods, PolicyRef, RuleAction, RuleChange, RuleDirection, RuleEntry,
-    RulesInForce, Saved, Store, StoreError,
+    Draft, MAX_LINE_BYTES, MAX_LINES_BYTES, MAX_PODS_BYTES, MAX_TABLES_BYTES, Marker, NamespaceEntry, ObjectLines,
+    POLICY_FOLDER, PodEntry, Pods, PolicyRef, RuleAction, RuleChange, RuleDirection, RuleEntry, RulesInForce, Saved,
+    Store, StoreError,
 };
-pub use subjects::{Standing, canonical};
+pub use subjects::Standing;

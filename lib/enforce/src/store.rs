@@ -35,7 +35,7 @@ pub use frames::MAX_TABLES_BYTES;
 pub use in_force::RulesInForce;
 pub use lines::{MAX_LINE_BYTES, MAX_LINES_BYTES, ObjectLines};
 pub use records::{
-    Marker, Mode, NamespaceEntry, PodEntry, Pods, PolicyRef, RuleAction, RuleChange, RuleDirection, RuleEntry,
+    Marker, NamespaceEntry, PodEntry, Pods, PolicyRef, RuleAction, RuleChange, RuleDirection, RuleEntry,
 };
 pub use saved::{MAX_PODS_BYTES, Saved};
 

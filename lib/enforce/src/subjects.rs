@@ -1,11 +1,10 @@
 //! Whose rules an endpoint has, by what is known of pods.
 
-use std::net::IpAddr;
-
-use chainkit_abi::Subject;
+use chainkit_abi::{Subject, mode};
 use chainkit_cluster::EndpointRecord;
+use chainkit_cluster::model::Mode;
 
-use crate::store::{Mode, NamespaceEntry, PodEntry, Pods};
+use crate::store::{NamespaceEntry, PodEntry, Pods};
 
 /// What an endpoint is judged by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +26,11 @@ impl Standing {
         Subject {
             ifindex,
             policy: self.policy,
-            mode: self.mode.number(),
+            mode: match self.mode {
+                Mode::Observe => mode::OBSERVE,
+                Mode::Audit => mode::AUDIT,
+                Mode::Enforce => mode::ENFORCE,
+            },
             isolated: self.isolated,
             ..Subject::default()
         }
@@ -59,10 +62,4 @@ impl Pods {
             None => Standing::of_unknown(self.namespaces.get(&record.namespace).unwrap_or(&self.others)),
         }
     }
-}
-
-/// Addresses as they are compared: an IPv4-mapped one is an IPv4 address.
-#[must_use]
-pub fn canonical(addresses: &[IpAddr]) -> Vec<IpAddr> {
-    addresses.iter().map(IpAddr::to_canonical).collect()
 }

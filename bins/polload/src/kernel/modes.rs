@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chainkit_cluster::model::Mode;
 use chainkit_cli::RootArgs;
+use chainkit_cluster::model::Mode;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
@@ -77,7 +77,10 @@ fn of_namespace(text: &str) -> Result<(String, Verdicts), String> {
     if namespace.is_empty() {
         return Err(wrong());
     }
-    Ok((namespace.to_owned(), Verdicts::from_str(mode, false).map_err(|_| format!("{mode:?} is none of observe, audit, enforce"))?))
+    Ok((
+        namespace.to_owned(),
+        Verdicts::from_str(mode, false).map_err(|_| format!("{mode:?} is none of observe, audit, enforce"))?,
+    ))
 }
 
 /// The modes, worked out.

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use chainkit_abi::flag;
+use chainkit_cli::Failure;
 use chainkit_cluster::model::{Action, Cluster, ClusterPolicy, Labels, Mode, Namespace, Node, Origin, Workload};
 use chainkit_cluster::{EndpointStore, selector};
-use chainkit_cli::Failure;
 use chainkit_enforce::{NamespaceEntry, PodEntry, Pods, policy_number};
 use chainkit_policy::Engine;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -38,8 +38,13 @@ fn name_of(how: &How, root: &Path, cluster: &Cluster, addresses: &[IpAddr]) -> a
     if let Some(node) = cluster.nodes.iter().find(has) {
         return Ok(node.name.clone());
     }
-    let here: BTreeSet<String> =
-        EndpointStore::below(root).all().0.into_iter().map(|record| record.pod_uid).filter(|uid| !uid.is_empty()).collect();
+    let here: BTreeSet<String> = EndpointStore::below(root)
+        .all()
+        .0
+        .into_iter()
+        .map(|record| record.pod_uid)
+        .filter(|uid| !uid.is_empty())
+        .collect();
     let runs_here = |workload: &&Workload| workload.facts.as_ref().is_some_and(|facts| here.contains(&facts.uid));
     if let Some(node) = cluster.workloads.iter().find(runs_here).and_then(|workload| workload.node.clone()) {
         return Ok(node);
@@ -51,9 +56,11 @@ fn name_of(how: &How, root: &Path, cluster: &Cluster, addresses: &[IpAddr]) -> a
     if let Some(name) = names.find(|name| is_host(name)).or_else(|| of_pods.find(|name| is_host(name))) {
         return Ok(name.to_owned());
     }
-    Err(Failure::usage("cannot tell which node of the cluster this is: none of the nodes given has an address of this host")
-        .remedy("say which it is with --node, or give the Node objects along")
-        .into())
+    Err(Failure::usage(
+        "cannot tell which node of the cluster this is: none of the nodes given has an address of this host",
+    )
+    .remedy("say which it is with --node, or give the Node objects along")
+    .into())
 }
 
 /// Gives the node the addresses that the host has in fact, which are more than its object tells.
@@ -95,7 +102,8 @@ pub(crate) fn pods(engine: &Engine<'_>, node: &str, how: &How) -> Pods {
             continue;
         }
         let facts = workload.facts.as_deref();
-        let mode = modes.of_pod(&workload.namespace, of_namespace(&workload.namespace), facts.and_then(|facts| facts.mode));
+        let mode =
+            modes.of_pod(&workload.namespace, of_namespace(&workload.namespace), facts.and_then(|facts| facts.mode));
         pods.pods.insert(
             format!("{}/{}", workload.namespace, workload.name),
             PodEntry {
@@ -113,7 +121,10 @@ pub(crate) fn pods(engine: &Engine<'_>, node: &str, how: &How) -> Pods {
         pods.namespaces.insert(namespace.name.clone(), unknown(how, mode, isolate));
     }
     // Nobody knows its namespace, so it is of no policy but of those that are for all.
-    let isolate = isolated(cluster, &Namespace { name: String::new(), labels: Labels::new(), mode: None, origin: Origin::none() });
+    let isolate = isolated(
+        cluster,
+        &Namespace { name: String::new(), labels: Labels::new(), mode: None, origin: Origin::none() },
+    );
     pods.others = unknown(how, modes.of_others(), isolate);
     pods
 }
@@ -135,7 +146,8 @@ fn isolated(cluster: &Cluster, namespace: &Namespace) -> u8 {
         if !could_select(policy, namespace) {
             continue;
         }
-        let denies = |rules: &[chainkit_cluster::model::ClusterRule]| rules.iter().any(|rule| rule.action == Action::Deny);
+        let denies =
+            |rules: &[chainkit_cluster::model::ClusterRule]| rules.iter().any(|rule| rule.action == Action::Deny);
         isolated |= if denies(&policy.ingress) { flag::ISOLATED_INGRESS } else { 0 };
         isolated |= if denies(&policy.egress) { flag::ISOLATED_EGRESS } else { 0 };
     }

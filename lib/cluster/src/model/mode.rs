@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 pub const MODE_ANNOTATION: &str = "chainkit.dev/mode";
 
 /// How verdicts are to be used, from the loosest to the tightest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Nothing is judged.
+    #[default]
     Observe,
     /// What would be denied is reported, and passes.
     Audit,

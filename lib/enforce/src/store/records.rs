@@ -3,43 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use chainkit_cluster::model::Mode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-/// How verdicts are used, from the loosest to the tightest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Nothing is judged.
-    #[default]
-    Observe,
-    /// What would be denied is reported, and passes.
-    Audit,
-    /// What is denied is dropped.
-    Enforce,
-}
-
-impl Mode {
-    /// As it is written.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Observe => "observe",
-            Self::Audit => "audit",
-            Self::Enforce => "enforce",
-        }
-    }
-
-    /// The kernel's number for it, one of [`mode`](chainkit_abi::mode).
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::Observe => chainkit_abi::mode::OBSERVE,
-            Self::Audit => chainkit_abi::mode::AUDIT,
-            Self::Enforce => chainkit_abi::mode::ENFORCE,
-        }
-    }
-}
 
 /// Which folder of policy is in force, in `active.json`.
 ///
