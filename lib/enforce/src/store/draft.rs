@@ -82,7 +82,8 @@ impl Draft {
     /// Brings all of it to the disk and gives it its name.
     ///
     /// # Errors
-    /// Where the name is none or taken, or the file system refuses; the folder is removed then.
+    /// Where the name is none or taken, or the file system refuses. The folder is removed then; only where the rename itself
+    /// could not be brought to the disk it stays, for [`keep_only`](super::Store::keep_only) to remove.
     pub fn finish(mut self, name: &str) -> Result<Saved, StoreError> {
         check_name(name)?;
         if self.above.has(name) {
