@@ -7,8 +7,9 @@ use std::path::Path;
 use chainkit_abi::{Endpoint, opened, state};
 use chainkit_bpf::{Connection, Datapath};
 use chainkit_cli::{Log, Row};
+use chainkit_cluster::EndpointStore;
 use chainkit_cluster::model::{Change, Mode, Object};
-use chainkit_cluster::{EndpointStore, SavedReader};
+use chainkit_cluster::saved::SavedReader;
 use chainkit_enforce::{Answer, Image, Keeper, Lookup, Pods, RuleAction, RuleEntry, Standing};
 use serde::Serialize;
 

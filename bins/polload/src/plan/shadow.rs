@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chainkit_abi::{Event, ObserverFilter, kind, reply, verdict};
-use chainkit_bpf::{Datapath, Observer, ObserverSettings};
+use chainkit_bpf::{Observer, ObserverSettings};
 use chainkit_cli::{Exit, Failure, Format, Log, OutputArgs, Row, write_rows};
 use chainkit_cluster::EndpointStore;
 use chainkit_cluster::model::Cluster;
@@ -22,6 +22,8 @@ use crate::kernel::{bpf_failure, failure, install, node_lock};
 
 /// How often events are looked for.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Events taken at once.
+const AT_ONCE: usize = 4096;
 /// Bytes of the ring that events wait in.
 const RING: u32 = 4 << 20;
 
@@ -115,7 +117,7 @@ pub(super) fn run(
     let format = if output.format() == Format::Json { Format::Jsonl } else { output.format() };
     while !stop.load(Ordering::Relaxed) && until.is_none_or(|until| started.elapsed() < until) {
         let mut told = Vec::new();
-        observer.drain(|event| told.extend(shadowed(event, &pods, &rules))).map_err(bpf_failure)?;
+        observer.drain(AT_ONCE, |event| told.extend(shadowed(event, &pods, &rules)));
         let mut out = std::io::stdout().lock();
         if !told.is_empty() {
             write_rows(&mut out, format, told)?;
