@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use chainkit_cli::{Exit, Failure, Log, OutputArgs, Progress, Row, write_rows};
+use chainkit_cli::{Exit, Log, OutputArgs, Progress, Row, write_rows};
 use chainkit_enforce::{Keeper, Marker, Prepared, RuleChange, Store};
 use clap::Args;
 use jiff::Timestamp;
@@ -187,9 +187,4 @@ fn forget(
         .collect();
     let gone: Vec<u32> = numbered.keys().copied().filter(|number| !kept.contains(number)).collect();
     datapath.forget_hits(&gone).map_err(crate::kernel::bpf_failure)
-}
-
-/// An error for what asks for more than there is.
-pub(crate) fn nothing_in_force() -> anyhow::Error {
-    Failure::new(Exit::No, "no policy is in force on this node").remedy("put one in force with polload apply").into()
 }

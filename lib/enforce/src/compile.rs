@@ -241,7 +241,9 @@ impl Compiler {
                     }
                 }
                 (None, Some(table)) => {
-                    step.replaces = true;
+                    // Nobody has rules of a number that nothing is known of.
+                    let known = self.image.sides.get(side as usize);
+                    step.replaces |= known.is_some_and(|side| *side != Side::default());
                     self.hold(engine, tables, *table, delta, step)?;
                     let (isolated_by, restricts) = self.side(engine, *policy, *direction)?;
                     self.sides.insert(side, (*table, isolated_by));

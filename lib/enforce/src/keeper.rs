@@ -288,7 +288,8 @@ impl<'a> Keeper<'a> {
     }
 
     /// A name whose tag is no other's.
-    fn new_folder(&self, generation: u32) -> String {
+    #[must_use]
+    pub fn new_folder(&self, generation: u32) -> String {
         loop {
             let folder = self.store.new_name(generation);
             let tag = tag_of(&folder);
@@ -356,9 +357,7 @@ impl<'a> Keeper<'a> {
             return;
         }
         // Of the same tables, since it is of the same place.
-        let last = self.datapath.last_generation().max(active.generation);
-        let generation =
-            (last + 1..).find(|next| set_of(*next) == set_of(active.generation)).unwrap_or(active.generation);
+        let generation = self.next_generation_at(set_of(active.generation));
         self.datapath.set_last_generation(generation);
         self.datapath.set_rules_since(generation);
         self.datapath.set_active(Active { generation, ..active }, self.datapath.fallback());
@@ -379,10 +378,30 @@ impl<'a> Keeper<'a> {
     /// # Errors
     /// Where there is none.
     pub fn next_generation(&self) -> Result<u32> {
-        let taken: HashSet<u32> = self.generations().into_iter().map(set_of).collect();
-        let from = self.datapath.last_generation().max(self.datapath.active().generation) + 1;
+        let taken = self.places_in_use();
+        let from = self.last_generation() + 1;
         let mut free = (from..).take(TABLE_SETS as usize).filter(|generation| !taken.contains(&set_of(*generation)));
         free.next().ok_or(KeepError::NoPlace)
+    }
+
+    /// The next generation whose tables are at a place.
+    #[must_use]
+    pub fn next_generation_at(&self, set: u32) -> u32 {
+        let from = self.last_generation() + 1;
+        (from..).find(|generation| set_of(*generation) == set % TABLE_SETS).unwrap_or(from)
+    }
+
+    fn last_generation(&self) -> u32 {
+        self.datapath.last_generation().max(self.datapath.active().generation)
+    }
+
+    /// Places of generations that judge, may come to judge, or shadow, and the second one of who follows a cluster, which has the tag of
+    /// the first.
+    fn places_in_use(&self) -> HashSet<u32> {
+        let mut used: HashSet<u32> = self.generations().into_iter().map(set_of).collect();
+        let tags: HashSet<u32> = used.iter().map(|set| self.datapath.tag(*set)).filter(|tag| *tag != 0).collect();
+        used.extend((0..TABLE_SETS).filter(|set| tags.contains(&self.datapath.tag(*set))));
+        used
     }
 
     /// Puts tables in the place of a generation, and says in them whose rules each endpoint has.
@@ -437,7 +456,7 @@ impl<'a> Keeper<'a> {
     /// Where the kernel or the disk refuses; it is tried again the next time.
     pub fn tidy(&self, lock: &NodeLock) -> Result<()> {
         let generations = self.generations();
-        let sets: HashSet<u32> = generations.iter().map(|generation| set_of(*generation)).collect();
+        let sets = self.places_in_use();
         let folders = self.store.folders()?;
         let mut wanted: Vec<String> =
             generations.iter().filter_map(|generation| self.folder_of(*generation, &folders)).collect();

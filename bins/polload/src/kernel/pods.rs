@@ -115,9 +115,10 @@ pub(crate) fn pods(engine: &Engine<'_>, node: &str, how: &How) -> Pods {
             },
         );
     }
+    let of_network = isolating(cluster);
     for namespace in &cluster.namespaces {
         let mode = modes.of_namespace(&namespace.name, namespace.mode);
-        let isolate = isolated(cluster, namespace);
+        let isolate = isolated(cluster, namespace) | of_network.get(namespace.name.as_str()).copied().unwrap_or(0);
         pods.namespaces.insert(namespace.name.clone(), unknown(how, mode, isolate));
     }
     // Nobody knows its namespace, so it is of no policy but of those that are for all.
@@ -137,11 +138,19 @@ fn unknown(how: &How, mode: Mode, isolate: u8) -> NamespaceEntry {
     }
 }
 
-/// Directions in which some policy could keep a pod of a namespace from something, whatever its labels are.
+/// By namespace the directions in which some network policy isolates whom it selects.
+fn isolating(cluster: &Cluster) -> BTreeMap<&str, u8> {
+    let mut isolating = BTreeMap::new();
+    for policy in cluster.network_policies.iter().map(|policy| &policy.value) {
+        let namespace = policy.metadata.namespace.as_deref().unwrap_or_default();
+        *isolating.entry(namespace).or_insert(0) |= isolates(policy);
+    }
+    isolating
+}
+
+/// Directions in which some cluster-wide policy could keep a pod of a namespace from something, whatever its labels are.
 fn isolated(cluster: &Cluster, namespace: &Namespace) -> u8 {
-    let of_network = cluster.network_policies.iter().map(|policy| &policy.value);
-    let in_it = of_network.filter(|policy| policy.metadata.namespace.as_deref() == Some(namespace.name.as_str()));
-    let mut isolated = in_it.fold(0, |all, policy| all | isolates(policy));
+    let mut isolated = 0;
     for policy in cluster.cluster_policies.iter().map(|policy| &policy.value) {
         if !could_select(policy, namespace) {
             continue;

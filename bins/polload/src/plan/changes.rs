@@ -10,7 +10,7 @@ use chainkit_cli::{Log, Row};
 use chainkit_cluster::EndpointStore;
 use chainkit_cluster::model::{Change, Mode, Object};
 use chainkit_cluster::saved::SavedReader;
-use chainkit_enforce::{Answer, Image, Keeper, Lookup, Pods, RuleAction, RuleEntry, Standing};
+use chainkit_enforce::{Answer, Keeper, Lookup, Pods, RuleAction, RuleEntry, Standing};
 use serde::Serialize;
 
 use crate::kernel::tables::{Size, Tables};
@@ -21,7 +21,6 @@ use crate::kernel::{bpf_failure, failure, store_failure};
 pub(crate) struct Before {
     pub(crate) generation: u32,
     pub(crate) rules: BTreeMap<u32, RuleEntry>,
-    image: Image,
     pods: Pods,
     /// By name what each policy says.
     policies: BTreeMap<String, String>,
@@ -46,7 +45,6 @@ impl Before {
         Ok(Self {
             generation,
             rules: saved.rules().map_err(store_failure)?,
-            image: saved.tables().map_err(store_failure)?,
             pods: saved.pods().map_err(store_failure)?,
             policies,
         })

@@ -1,0 +1,390 @@
+//! `polload watch`: follows a cluster, and has each change in force at once.
+
+mod objects;
+mod sides;
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use chainkit_cli::{ApiArgs, Exit, Failure, Log};
+use chainkit_cluster::ClusterState;
+use chainkit_cluster::api::ApiOptions;
+use chainkit_cluster::live::{Event, Follow, Live as Sources, Source};
+use chainkit_cluster::model::Change;
+use chainkit_enforce::{Compiled, Compiler, KeepError, Keeper, Prepared, Saved};
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::apply::{marker, prepare, tell_problems};
+use crate::kernel::modes::NodeArgs;
+use crate::kernel::tables::Tables;
+use crate::kernel::{bpf_failure, compile_failure, failure, install, node_lock, pods, policy_lock, store_failure};
+use objects::OwnNode;
+use sides::Sides;
+
+/// What `polload watch` can be asked.
+#[derive(Args, Debug)]
+pub(crate) struct Ask {
+    /// FIFOs, or - for stdin, one for each kind, that carry what `kubectl get KIND -A --watch --output-watch-events -o json` writes; files and folders are read once
+    #[arg(value_name = "FIFO", required_unless_present = "api")]
+    inputs: Vec<String>,
+
+    #[command(flatten)]
+    api: ApiArgs,
+
+    /// Open a FIFO again for the next writer when one is gone, instead of ending when all are
+    #[arg(long)]
+    reopen: bool,
+
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+/// How long a source that says nothing is waited for at the start.
+const SILENCE: Duration = Duration::from_secs(1);
+/// How long nothing has to come before what can wait is done.
+const IDLE: Duration = Duration::from_millis(100);
+/// Connections are judged again this often at most, where only addresses and services change.
+const JUDGE_AGAIN: Duration = Duration::from_millis(500);
+/// What was written is on the disk for good at most this long after.
+const SYNC: Duration = Duration::from_secs(2);
+/// Files that only grow are written anew once they are so many bytes more than twice what they were.
+const MUCH: u64 = 32 << 20;
+
+/// A change that is in force.
+#[derive(Debug, Serialize)]
+struct Updated {
+    kind: &'static str,
+    time: Timestamp,
+    generation: u32,
+    /// Objects that have changed.
+    changes: usize,
+    /// Entries of the kernel's tables that were written.
+    entries: usize,
+    /// Whether they were written into the tables in force, since nothing else is answered otherwise.
+    in_place: bool,
+    /// Policies that select a pod of this node.
+    policies: usize,
+    pods: usize,
+    /// From the change read to the change in force, in microseconds.
+    us: u64,
+}
+
+pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
+    let root = &ask.node.root.root;
+    chainkit_bpf::Datapath::require_privileges().map_err(bpf_failure)?;
+    let _policy = policy_lock(root)?;
+    let mut sources = sources(ask)?.start().map_err(|error| Failure::usage(error.to_string()))?;
+    let datapath = install(root, &node_lock(root)?)?;
+    let keeper = Keeper::new(&datapath, root);
+    keeper.settle(&node_lock(root)?).map_err(failure)?;
+    let Some((state, began)) = first(&mut sources, ask, log)? else {
+        return Err(Failure::usage("all sources have ended before they gave anything to go by").into());
+    };
+    let mut watch = Watch::begin(&keeper, ask, state, began, log)?;
+    let mut out = std::io::stdout();
+    watch.tell(&mut out)?;
+    loop {
+        let Some(events) = sources.wait(IDLE) else {
+            watch.finish()?;
+            log.info("all sources have ended; what is in force stays");
+            return Ok(Exit::Fine);
+        };
+        let came = Instant::now();
+        let changes = heard(events, log);
+        if changes.is_empty() {
+            watch.rest()?;
+            continue;
+        }
+        if watch.follow(changes, came, log)? {
+            watch.tell(&mut out)?;
+        }
+    }
+}
+
+fn sources(ask: &Ask) -> anyhow::Result<Follow> {
+    if ask.inputs.iter().filter(|input| *input == "-").count() > 1 {
+        return Err(Failure::usage("stdin (-) was given twice").into());
+    }
+    let mut all: Vec<Source> = ask.inputs.iter().cloned().map(Source::Input).collect();
+    if ask.api.api {
+        let (kubeconfig, context) = (ask.api.kubeconfig.clone(), ask.api.context.clone());
+        all.push(Source::Api(ApiOptions { kubeconfig, context, ..ApiOptions::default() }));
+    }
+    Ok(Follow { reopen: ask.reopen, silence: Some(SILENCE), ..Follow::new(all) })
+}
+
+/// Changes among events; the others are told.
+fn heard(events: Vec<Event>, log: &Log) -> Vec<Change> {
+    let mut all = Vec::new();
+    for event in events {
+        match event {
+            Event::Changes(changes) => all.extend(changes),
+            Event::Problem(problem) => log.warning(problem.to_string()),
+            Event::Note(note) => log.info(note),
+            Event::Listed(_) => {}
+            Event::Ended { error, .. } => {
+                if let Some(error) = error {
+                    log.warning(format!("a source has ended: {error}; what it gave stays"));
+                }
+            }
+        }
+    }
+    all
+}
+
+/// What there is once every source has given all it had, and when the last of it came; `None`: they ended without anything.
+fn first(sources: &mut Sources, ask: &Ask, log: &Log) -> anyhow::Result<Option<(ClusterState, Instant)>> {
+    let count = ask.inputs.len() + usize::from(ask.api.api);
+    let mut listed = vec![false; count];
+    let mut state = ClusterState::default();
+    let mut came = Instant::now();
+    while listed.iter().any(|listed| !listed) {
+        let Some(events) = sources.wait(Duration::from_secs(1)) else { break };
+        for event in &events {
+            let source = match event {
+                Event::Listed(source) | Event::Ended { source, .. } => *source,
+                _ => continue,
+            };
+            if let Some(listed) = listed.get_mut(source) {
+                *listed = true;
+            }
+        }
+        let changes = heard(events, log);
+        if !changes.is_empty() {
+            came = Instant::now();
+        }
+        for change in changes {
+            state.apply(change);
+        }
+    }
+    Ok((!state.is_empty()).then_some((state, came)))
+}
+
+/// A node's policy, as it follows.
+struct Watch<'a> {
+    ask: &'a Ask,
+    keeper: &'a Keeper<'a>,
+    own: OwnNode,
+    tables: Tables,
+    sides: Sides<'a>,
+    saved: Saved,
+    folder_bytes: u64,
+    /// The compiler has failed, and all is to be compiled anew.
+    stale: bool,
+    judge_again: Option<Instant>,
+    judged: Instant,
+    unsynced: Option<Instant>,
+    updated: Updated,
+}
+
+impl<'a> Watch<'a> {
+    fn begin(
+        keeper: &'a Keeper<'a>,
+        ask: &'a Ask,
+        state: ClusterState,
+        came: Instant,
+        log: &Log,
+    ) -> anyhow::Result<Self> {
+        let root = &ask.node.root.root;
+        let changes = state.len();
+        let numbered = match keeper.saved().map_err(failure)? {
+            Some(saved) => saved.rules().unwrap_or_default(),
+            None => std::collections::BTreeMap::new(),
+        };
+        let tables = Tables::compile(state.into_cluster(), &ask.node.how, root, &numbered)?;
+        tell_problems(&tables, log);
+        let draft = prepare(keeper.store(), &tables)?;
+        let made = chainkit_enforce::kernel::make(tables.compiler.image()).map_err(bpf_failure)?;
+        let mut marker = marker(&tables, ask.node.how.kept());
+        marker.options.insert("watch".to_owned(), true.into());
+        let prepared = Prepared { image: tables.compiler.image(), pods: &tables.pods, draft, marker, confirm: None };
+        let lock = node_lock(root)?;
+        let (generation, folder) = keeper.apply_made(&lock, prepared, &made).map_err(failure)?;
+        drop(lock);
+        let us = micros(came);
+        let saved = keeper.store().open(&folder).map_err(store_failure)?;
+        let folder_bytes = saved.bytes().map_err(store_failure)?;
+        let own = OwnNode::new(&tables.node, &tables.addresses);
+        let updated = Updated {
+            kind: "Updated",
+            time: Timestamp::now(),
+            generation,
+            changes,
+            entries: tables.compiled.delta.len(),
+            in_place: false,
+            policies: tables.size().policies,
+            pods: tables.pods.pods.len(),
+            us,
+        };
+        let sides = Sides::new(keeper, root, generation, folder, made);
+        Ok(Self {
+            ask,
+            keeper,
+            own,
+            tables,
+            sides,
+            saved,
+            folder_bytes,
+            stale: false,
+            judge_again: None,
+            judged: Instant::now(),
+            unsynced: Some(Instant::now()),
+            updated,
+        })
+    }
+
+    fn tell(&mut self, out: &mut impl Write) -> anyhow::Result<()> {
+        serde_json::to_writer(&mut *out, &self.updated)?;
+        writeln!(out)?;
+        Ok(out.flush()?)
+    }
+
+    /// Has changes in force; false: they change nothing here, or could not be had in force, which is told.
+    fn follow(&mut self, changes: Vec<Change>, came: Instant, log: &Log) -> anyhow::Result<bool> {
+        let count = changes.len();
+        let changes = self.own.own(changes);
+        let update = self.tables.live.apply(changes.clone());
+        let concerns = objects::concern(&changes, &update, &self.tables.node);
+        let compiled = match self.compile(&update) {
+            Ok(compiled) => compiled,
+            Err(error) => {
+                self.stale = true;
+                log.error(format!("what was in force before stays: {error:#}"), None);
+                return Ok(false);
+            }
+        };
+        let pods_changed = concerns && {
+            let new = pods::pods(self.tables.live.engine(), &self.tables.node, &self.ask.node.how);
+            let changed = new != self.tables.pods;
+            self.tables.pods = new;
+            changed
+        };
+        if compiled.delta.is_empty() && !pods_changed {
+            self.saved.append_objects(&changes).map_err(store_failure)?;
+            return Ok(false);
+        }
+        // Its names are known before it decides anything.
+        self.saved.append_rules(compiled.rules.clone()).map_err(store_failure)?;
+        if pods_changed {
+            // Before it is in force: a pod that starts now finds its rules by it, under the node's lock.
+            self.saved.put_pods(&self.tables.pods).map_err(store_failure)?;
+        }
+        let put = self.sides.put(&compiled, self.tables.compiler.image(), &self.tables.pods, pods_changed);
+        let (generation, in_place) = put.map_err(overtaken)?;
+        if in_place && (!compiled.delta.classes4.is_empty() || !compiled.delta.classes6.is_empty() || pods_changed) {
+            self.judge_again.get_or_insert_with(|| self.judged + JUDGE_AGAIN);
+        } else if !in_place {
+            self.judge_again = None;
+            self.judged = Instant::now();
+        }
+        let us = micros(came);
+        self.saved.append_tables(&compiled.delta).map_err(store_failure)?;
+        self.saved.append_objects(&changes).map_err(store_failure)?;
+        self.unsynced.get_or_insert_with(Instant::now);
+        self.forget(&compiled)?;
+        self.updated = Updated {
+            kind: "Updated",
+            time: Timestamp::now(),
+            generation,
+            changes: count,
+            entries: compiled.delta.len(),
+            in_place,
+            policies: self.selecting(),
+            pods: self.tables.pods.pods.len(),
+            us,
+        };
+        self.due()?;
+        Ok(true)
+    }
+
+    fn compile(&mut self, update: &chainkit_policy::Update) -> anyhow::Result<Compiled> {
+        if !self.stale {
+            return self.tables.compiler.update(&self.tables.live, update).map_err(compile_failure);
+        }
+        let rules = self.saved.rules().map_err(store_failure)?;
+        let (compiler, compiled) = Compiler::new(&self.tables.live, &rules).map_err(compile_failure)?;
+        self.tables.compiler = compiler;
+        self.stale = false;
+        // All is new, so nothing can be written beside what is there.
+        self.sides.begin_anew();
+        Ok(Compiled { in_place: false, rules_changed: true, ..compiled })
+    }
+
+    fn selecting(&self) -> usize {
+        let tiers = &self.tables.live.engine().rules().tiers;
+        tiers.iter().flat_map(|tier| &tier.policies).filter(|policy| !policy.subjects.is_empty()).count()
+    }
+
+    /// Numbers of rules that are no more: what they have decided is forgotten, should they be given to others.
+    fn forget(&self, compiled: &Compiled) -> anyhow::Result<()> {
+        let gone = compiled.rules.iter().filter_map(|change| match change {
+            chainkit_enforce::RuleChange::Gone(number) => Some(*number),
+            chainkit_enforce::RuleChange::Set(_) => None,
+        });
+        self.keeper.datapath().forget_hits(&gone.collect::<Vec<_>>()).map_err(bpf_failure)
+    }
+
+    /// Does what is due by now.
+    fn due(&mut self) -> anyhow::Result<()> {
+        if self.judge_again.is_some_and(|due| Instant::now() >= due) {
+            self.judge_again = None;
+            self.judged = Instant::now();
+            self.updated.generation = self.sides.judge_again().map_err(overtaken)?;
+        }
+        if self.unsynced.is_some_and(|since| since.elapsed() >= SYNC) {
+            self.unsynced = None;
+            self.saved.sync().map_err(store_failure)?;
+        }
+        Ok(())
+    }
+
+    /// Nothing came for a while: does what could wait.
+    fn rest(&mut self) -> anyhow::Result<()> {
+        self.sides.check().map_err(overtaken)?;
+        self.sides.catch_up(self.tables.compiler.image(), &self.tables.pods).map_err(overtaken)?;
+        self.due()?;
+        if self.saved.bytes().map_err(store_failure)? > self.folder_bytes * 2 + MUCH {
+            self.write_anew()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the files anew, without what was overwritten since.
+    fn write_anew(&mut self) -> anyhow::Result<()> {
+        let draft = prepare(self.keeper.store(), &self.tables)?;
+        let lock = node_lock(&self.ask.node.root.root)?;
+        let marker = marker(&self.tables, self.ask.node.how.kept());
+        let folder = self.sides.rename(&lock, draft, marker).map_err(failure)?;
+        self.saved = self.keeper.store().open(&folder).map_err(store_failure)?;
+        self.folder_bytes = self.saved.bytes().map_err(store_failure)?;
+        Ok(())
+    }
+
+    /// All sources have ended.
+    fn finish(&mut self) -> anyhow::Result<()> {
+        if self.judge_again.take().is_some() {
+            self.sides.judge_again().map_err(overtaken)?;
+        }
+        self.saved.sync().map_err(store_failure)?;
+        self.sides.let_go().map_err(failure)
+    }
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Another has changed what is in force, and this is not to undo that.
+fn overtaken(error: KeepError) -> anyhow::Error {
+    match error {
+        KeepError::Overtaken => Failure::new(
+            Exit::No,
+            "policy was cleared, or another put in force, by another process: no longer following",
+        )
+        .remedy("start this again to follow the cluster")
+        .into(),
+        other => failure(other),
+    }
+}
