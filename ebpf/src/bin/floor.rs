@@ -1,4 +1,5 @@
-//! The floor that benches measure against: parse by direct access, one LRU look-up, two plain counters.
+//! The floors that benches measure against: parse by direct access, one LRU look-up, two plain counters; and for the first packet of a
+//! connection that policy judges one miss and insert, one hash hit and one hit of a trie.
 //!
 //! No datapath that remembers connections can do less. Packets are read by the datapath's own code, so that the ratio to
 //! this is what all the rest costs. It is loaded by `tests/bench` alone.
@@ -6,8 +7,8 @@
 #![no_main]
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, TC_ACT_UNSPEC},
-    btf_maps::LruHashMap,
+    bindings::{BPF_ANY, BPF_F_NO_PREALLOC, TC_ACT_SHOT, TC_ACT_UNSPEC},
+    btf_maps::{HashMap, LpmTrie, LruHashMap, lpm_trie},
     macros::{btf_map, classifier},
     programs::TcContext,
 };
@@ -36,6 +37,44 @@ static FLOWS6: LruHashMap<Key6, [u64; 2], 65536> = LruHashMap::new();
 pub fn floor(ctx: TcContext) -> i32 {
     count(&ctx);
     TC_ACT_UNSPEC
+}
+
+/// As many bytes as the datapath remembers of a connection.
+type Remembered = [u64; 13];
+
+#[btf_map]
+static OPENED: HashMap<Key4, Remembered, 65536, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+#[btf_map]
+static HOSTS: HashMap<u32, u32, 524_288> = HashMap::new();
+#[btf_map]
+static BLOCKS: LpmTrie<[u8; 4], u32, 131_072> = LpmTrie::new();
+
+/// What no datapath that judges by address can do without: misses a connection and enters it, finds an address in a hash, and one in a
+/// trie. The latter is the destination's, the former the first word of the context's `cb`.
+#[classifier]
+pub fn first(ctx: TcContext) -> i32 {
+    if open(&ctx).is_none() { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
+}
+
+#[inline(always)]
+fn open(ctx: &TcContext) -> Option<()> {
+    // SAFETY: the kernel passes a valid context.
+    let frame = unsafe { Frame::new(ctx.skb.skb) };
+    let mut words = [0u64; 5];
+    let [first, second, ..] = &mut words;
+    plain::ipv4::<{ hook::FROM_POD }>(&frame, first, second)?;
+    // SAFETY: these are the words of such a key.
+    let key: &Key4 = unsafe { &*(&raw const words).cast() };
+    if OPENED.get_ptr(key).is_some() {
+        return None;
+    }
+    // SAFETY: a field of the context.
+    let host = unsafe { (*ctx.skb.skb).cb[0] };
+    // SAFETY: an element that was just found.
+    let class = unsafe { *HOSTS.get_ptr(host)? };
+    let block = BLOCKS.get(&lpm_trie::Key::new(32, key.remote.to_ne_bytes()))?;
+    let remembered: Remembered = [class as u64 + *block as u64; 13];
+    OPENED.insert(key, remembered, BPF_ANY as u64).ok()
 }
 
 /// Does nothing: what running any program costs.

@@ -374,6 +374,15 @@ pub struct TestContext {
     pub ingress_ifindex: u32,
 }
 
+/// Runs a classifier of another's once on a frame: how benches have something to compare with.
+///
+/// # Errors
+/// Where the kernel refuses to run it.
+#[doc(hidden)]
+pub fn run_program(program: BorrowedFd<'_>, frame: &[u8], context: TestContext) -> io::Result<TestRun> {
+    test_run(program, frame, context, 1)
+}
+
 /// Runs a classifier `repeat` times on a frame (14 bytes at least), without an interface.
 pub(crate) fn test_run(
     program: BorrowedFd<'_>,

@@ -55,7 +55,7 @@ pub(crate) fn measure(report: &Report, rounds: usize) -> Result<()> {
 }
 
 /// Runs `work` on a thread that stays on the first CPU.
-fn on_one_cpu(work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+pub(crate) fn on_one_cpu(work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
     std::thread::scope(|scope| {
         let inside = scope.spawn(|| {
             datapath::stay_on(0)?;

@@ -77,6 +77,12 @@ impl Case {
     }
 }
 
+/// The packet with which the pod opens a conversation with a peer: HTTPS over TCP, or DNS over UDP.
+pub(crate) fn opening(peer: IpAddr, port: u16, https: bool) -> Vec<u8> {
+    let (protocol, transport) = if https { (6, tcp((port, 443), SYN)) } else { (17, udp((port, 53))) };
+    packet(POD.into(), peer, protocol, &transport)
+}
+
 /// Bytes of payload behind each transport header.
 const PAYLOAD: [u8; 64] = [0x5a; 64];
 

@@ -9,6 +9,7 @@
 mod chain;
 mod cost;
 mod datapath;
+mod enforce;
 mod events;
 mod floor;
 mod frames;
@@ -66,6 +67,8 @@ enum Work {
     Chain,
     /// Compiling and explaining policy at the size of a large cluster.
     Policy,
+    /// Putting policy in force at that size, and what it costs a packet.
+    Enforce,
     /// Have the kernel verify every program of these objects, and attach none.
     Load {
         /// An eBPF object with chainkit's programs.
@@ -99,13 +102,15 @@ fn work(cli: Cli) -> Result<()> {
         Some(Work::Memory) => memory::measure(&report, rounds(21)),
         Some(Work::Chain) => chain::measure(&report, rounds(51)),
         Some(Work::Policy) => policy::measure(&report, rounds(5)),
+        Some(Work::Enforce) => enforce::measure(&report, rounds(201)),
         Some(Work::Load { .. }) | None => {
             cost::measure(&report, rounds(201))?;
             traffic::measure(&report, rounds(9))?;
             events::measure(&report, std::env::var_os("CHAINKIT_FLOWDUMP").map(PathBuf::from).as_deref())?;
             memory::measure(&report, rounds(21))?;
             chain::measure(&report, rounds(51))?;
-            policy::measure(&report, rounds(5))
+            policy::measure(&report, rounds(5))?;
+            enforce::measure(&report, rounds(201))
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     reason = "it is test code, taken in as it stands"
 )]
 #[path = "../../../lib/policy/tests/common/mod.rs"]
-mod common;
+pub(crate) mod common;
 
 use common::large::{PODS_OF_EACH, blocklist, busy, crossing};
 
