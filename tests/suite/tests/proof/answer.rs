@@ -15,31 +15,36 @@ use crate::sctp::Wire;
 /// The ports of every pod.
 pub(crate) const PORTS: [u16; 2] = [80, 81];
 
-/// A thread that answers for a pod until this is dropped.
-pub(crate) struct Answerer {
+/// Threads that answer, one for each pod, until this is dropped.
+pub(crate) struct Answerers {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
-impl Answerer {
-    pub(crate) fn start(pod: &Pod) -> Self {
-        let sockets = pod.run(|| Sockets::open(&addresses(pod))).unwrap();
+impl Answerers {
+    pub(crate) fn start(pods: &[Pod]) -> Self {
         let stop = Arc::<AtomicBool>::default();
-        let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                sockets.answer();
-            }
-        });
-        Self { stop, thread: Some(thread) }
+        let start = |pod: &Pod| {
+            let sockets = pod.run(|| Sockets::open(&addresses(pod))).unwrap();
+            let stopped = Arc::clone(&stop);
+            thread::spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    sockets.answer();
+                }
+            })
+        };
+        let threads = pods.iter().map(start).collect();
+        Self { stop, threads }
     }
 }
 
-impl Drop for Answerer {
+impl Drop for Answerers {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // Had it panicked, nothing would have been answered and the test have failed.
-        self.thread.take().map(JoinHandle::join);
+        for thread in self.threads.drain(..) {
+            // Had it panicked, its pod would have answered nothing more, and the test have failed.
+            drop(thread.join());
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use chainkit_bpf::Kit;
 use chainkit_lab::{Lab, NODE_NAME, Pod, PodSpec, program};
 use serde_json::{Value, json};
 
-use crate::answer::{Answerer, PORTS};
+use crate::answer::{Answerers, PORTS};
 use crate::ask::{Probe, ask, probes};
 use crate::expected;
 
@@ -54,7 +54,7 @@ pub(crate) struct World<'a> {
     objects: Value,
     probes: Vec<Vec<Probe>>,
     kit: &'static str,
-    _answerers: Vec<Answerer>,
+    _answerers: Answerers,
 }
 
 impl<'a> World<'a> {
@@ -65,7 +65,7 @@ impl<'a> World<'a> {
             PodSpec::new(namespace, pod).label("pod", pod).ipv6()
         };
         let pods = NAMES.map(|name| lab.pod_of(&spec(name)).unwrap()).to_vec();
-        let answerers = pods.iter().map(Answerer::start).collect();
+        let answerers = Answerers::start(&pods);
         let probes = probes(&NAMES, &pods);
         let mut world = Self { lab, pods, objects: lab.objects(), probes, kit: "no programs", _answerers: answerers };
         for name in ["x", "y", "z"] {
