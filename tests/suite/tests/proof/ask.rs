@@ -25,7 +25,7 @@ const WINDOW: Duration = Duration::from_millis(300);
 /// After this a probe is sent again, and then after twice as long each time.
 const AGAIN: Duration = Duration::from_millis(100);
 /// How long a probe that is to be answered is waited for, before all are asked anew.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether one pod may talk to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
