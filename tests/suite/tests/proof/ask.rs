@@ -27,6 +27,10 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// How long a probe that is to be answered is waited for, before all are asked anew.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How many bits of a tag say which of a pod's 108 probes it is of, and which attempt.
+const PLACE_BITS: u32 = 7;
+const ATTEMPT_BITS: u32 = 5;
+
 /// Whether one pod may talk to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Probe {
@@ -107,10 +111,18 @@ pub(crate) fn probes(names: &[&'static str], pods: &[Pod]) -> Vec<Vec<Probe>> {
     (0..pods.len()).map(|from| pairs(from).flat_map(of).collect()).collect()
 }
 
-/// Sends all probes at the same time; when each was answered, if it was.
+/// What was answered: when the probe was sent that got it, which is when it was let through, however long the way back took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    pub(crate) sent: Instant,
+    /// That was not the first time.
+    pub(crate) again: bool,
+}
+
+/// Sends all probes at the same time; what each was answered, if it was.
 ///
 /// `pods`, `probes` and `expected` are by who asks; `expected` says which are to be answered.
-pub(crate) fn ask(pods: &[Pod], probes: &[Vec<Probe>], expected: &[Vec<bool>]) -> Vec<Vec<Option<Instant>>> {
+pub(crate) fn ask(pods: &[Pod], probes: &[Vec<Probe>], expected: &[Vec<bool>]) -> Vec<Vec<Option<Answer>>> {
     static ROUND: AtomicU32 = AtomicU32::new(1);
     let round = ROUND.fetch_add(1, Ordering::Relaxed);
     thread::scope(|scope| {
@@ -130,9 +142,12 @@ struct Asker<'a> {
     /// Tells these probes from all others.
     round: u32,
     probes: &'a [Probe],
-    answered: Vec<Option<Instant>>,
-    /// Connections that are being opened, each with the place of its probe.
-    tcp: Vec<(usize, Socket)>,
+    /// When each was sent, the first time and again.
+    sent: Vec<Vec<Instant>>,
+    answered: Vec<Option<Answer>>,
+    slowest: Duration,
+    /// Connections that are being opened, each with the place of its probe and the number of the attempt.
+    tcp: Vec<(usize, usize, Socket)>,
     /// For IPv4, then for IPv6.
     udp: [UdpSocket; 2],
     sctp: [Wire; 2],
@@ -143,10 +158,19 @@ impl<'a> Asker<'a> {
         let udp = addresses.map(|address| UdpSocket::bind((address, 0)).unwrap());
         udp.iter().for_each(|socket| socket.set_nonblocking(true).unwrap());
         let sctp = addresses.map(Wire::open);
-        Self { round, probes, answered: vec![None; probes.len()], tcp: Vec::new(), udp, sctp }
+        Self {
+            round,
+            probes,
+            sent: vec![Vec::new(); probes.len()],
+            answered: vec![None; probes.len()],
+            slowest: Duration::ZERO,
+            tcp: Vec::new(),
+            udp,
+            sctp,
+        }
     }
 
-    fn run(mut self, expected: &[bool]) -> Vec<Option<Instant>> {
+    fn run(mut self, expected: &[bool]) -> Vec<Option<Answer>> {
         let begun = Instant::now();
         let (mut next, mut pause) = (begun, AGAIN);
         loop {
@@ -157,8 +181,7 @@ impl<'a> Asker<'a> {
                 pause *= 2;
             }
             self.hear();
-            let answered = || self.answered.iter().flatten().map(|answered| *answered - begun);
-            let window = WINDOW.max(2 * answered().max().unwrap_or_default());
+            let window = WINDOW.max(2 * self.slowest);
             let complete =
                 self.answered.iter().zip(expected).all(|(answered, expected)| answered.is_some() || !expected);
             if begun.elapsed() >= if complete { window } else { PATIENCE } {
@@ -173,17 +196,19 @@ impl<'a> Asker<'a> {
             if self.answered[place].is_some() {
                 continue;
             }
-            let socket_of_family = usize::from(!probe.ipv4());
+            let attempt = self.sent[place].len();
+            self.sent[place].push(Instant::now());
+            let of_family = usize::from(!probe.ipv4());
             match probe.transport {
-                Transport::Tcp => self.tcp.push((place, connecting(probe))),
+                Transport::Tcp => self.tcp.push((place, attempt, connecting(probe))),
                 Transport::Udp => {
-                    let sent = self.udp[socket_of_family].send_to(&self.tag(place).to_be_bytes(), probe.destination);
-                    assert_eq!(sent.unwrap(), 4, "{probe}");
+                    let tag = self.tag(place, attempt).to_be_bytes();
+                    assert_eq!(self.udp[of_family].send_to(&tag, probe.destination).unwrap(), 4, "{probe}");
                 }
                 Transport::Sctp => {
                     let source_port = 32_768 + u16::try_from(self.round % 32_768).unwrap();
-                    let wire = &self.sctp[socket_of_family];
-                    wire.init(probe.destination.ip(), source_port, probe.port(), self.tag(place));
+                    let tag = self.tag(place, attempt);
+                    self.sctp[of_family].init(probe.destination.ip(), source_port, probe.port(), tag);
                 }
                 Transport::Other => unreachable!("it has no ports"),
             }
@@ -191,48 +216,67 @@ impl<'a> Asker<'a> {
     }
 
     /// What a probe bears, and its answer too; never 0, which no INIT may bear.
-    fn tag(&self, place: usize) -> u32 {
-        self.round << 10 | u32::try_from(place).unwrap()
+    fn tag(&self, place: usize, attempt: usize) -> u32 {
+        let number = place << ATTEMPT_BITS | attempt;
+        assert!(place < 1 << PLACE_BITS && attempt < 1 << ATTEMPT_BITS);
+        self.round << (PLACE_BITS + ATTEMPT_BITS) | u32::try_from(number).unwrap()
+    }
+
+    /// Place and attempt of the probe that bore this, if it was of this round.
+    fn untag(&self, tag: u32) -> Option<(usize, usize)> {
+        let number = usize::try_from(tag).unwrap();
+        let (place, attempt) = (number >> ATTEMPT_BITS & ((1 << PLACE_BITS) - 1), number & ((1 << ATTEMPT_BITS) - 1));
+        (tag >> (PLACE_BITS + ATTEMPT_BITS) == self.round).then_some((place, attempt))
+    }
+
+    /// The first answer to a probe counts.
+    fn answer(&mut self, place: usize, attempt: usize) {
+        let sent = self.sent[place][attempt];
+        if self.answered[place].is_none() {
+            self.answered[place] = Some(Answer { sent, again: attempt > 0 });
+            self.slowest = self.slowest.max(sent.elapsed());
+        }
     }
 
     /// Takes in the answers that come within a moment.
     fn hear(&mut self) {
         const MILLISECONDS: u8 = 10;
-        let tcp = self.tcp.iter().map(|(_, socket)| PollFd::new(socket.as_fd(), PollFlags::POLLOUT));
+        let tcp = self.tcp.iter().map(|(.., socket)| PollFd::new(socket.as_fd(), PollFlags::POLLOUT));
         let udp = self.udp.iter().map(AsFd::as_fd);
         let others = udp.chain(self.sctp.iter().map(|wire| wire.socket().as_fd()));
         let mut all: Vec<PollFd<'_>> = tcp.chain(others.map(|socket| PollFd::new(socket, PollFlags::POLLIN))).collect();
         poll(&mut all, PollTimeout::from(MILLISECONDS)).unwrap();
         let is_ready: Vec<bool> = all.iter().map(|socket| socket.any().unwrap()).collect();
-        let now = Instant::now();
-        for ((place, socket), _) in self.tcp.iter().zip(is_ready).filter(|(_, is_ready)| *is_ready) {
+        let mut got = Vec::new();
+        for ((place, attempt, socket), _) in self.tcp.iter().zip(is_ready).filter(|(_, is_ready)| *is_ready) {
             let error = socket.take_error().unwrap();
             assert!(error.is_none(), "{}: {error:?}: neither an answer nor silence", self.probes[*place]);
-            self.answered[*place].get_or_insert(now);
+            got.push((*place, *attempt));
         }
-        let answered = &mut self.answered;
-        self.tcp.retain(|(place, _)| answered[*place].is_none());
         let mut bytes = [0; 64];
         for socket in &self.udp {
             while let Some((length, from)) = there(socket.recv_from(&mut bytes)) {
                 let tag = u32::from_be_bytes(bytes[..length].try_into().unwrap());
-                let place = usize::try_from(tag & 0x3ff).unwrap();
-                assert_eq!((tag >> 10, from), (self.round, self.probes[place].destination));
-                self.answered[place].get_or_insert(now);
+                // A port may have been another socket's in the round before.
+                let Some((place, attempt)) = self.untag(tag) else { continue };
+                assert_eq!(from, self.probes[place].destination);
+                got.push((place, attempt));
             }
         }
         for wire in &self.sctp {
             while let Some(packet) = wire.receive() {
-                // It also meets the INITs of others, and the answers to other askers of this pod's.
-                let place = usize::try_from(packet.tag & 0x3ff).unwrap();
-                if packet.is_init || packet.tag >> 10 != self.round {
-                    continue;
-                }
+                // It also meets the INITs of others, and what is left of earlier rounds.
+                let Some((place, attempt)) = self.untag(packet.tag).filter(|_| !packet.is_init) else { continue };
                 let probe = &self.probes[place];
                 assert_eq!(SocketAddr::new(packet.from, packet.source_port), probe.destination, "{probe}");
-                self.answered[place].get_or_insert(now);
+                got.push((place, attempt));
             }
         }
+        for (place, attempt) in got {
+            self.answer(place, attempt);
+        }
+        let answered = &self.answered;
+        self.tcp.retain(|(place, ..)| answered[*place].is_none());
     }
 }
 
