@@ -11,9 +11,10 @@ fn an_isolated_namespace_is_reached_by_nobody_and_reaches_nobody_on_every_kernel
         let egress = policy("x/egress", "{podSelector: {}, policyTypes: [Egress]}");
         world.step("deny ingress", std::slice::from_ref(&ingress), |probe| !probe.is_to(&["x"]));
         world.step("deny egress", std::slice::from_ref(&egress), |probe| !probe.is_from(&["x"]));
-        world.step("deny both", &[ingress, egress], |probe| !probe.is_from(&["x"]) && !probe.is_to(&["x"]));
+        world.step("deny both", &[ingress, egress.clone()], |probe| !probe.is_from(&["x"]) && !probe.is_to(&["x"]));
         world.verify();
         world.clear();
+        world.step("deny egress again", std::slice::from_ref(&egress), |probe| !probe.is_from(&["x"]));
     });
 }
 
