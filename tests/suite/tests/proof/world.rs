@@ -108,7 +108,7 @@ impl<'a> World<'a> {
     /// Runs a program on the node, which has to go well; what it printed.
     pub(crate) fn run(&self, name: &str, arguments: &[&str]) -> String {
         let mut command = self.lab.node().command(program(name).unwrap());
-        let output = command.arg("--root").arg(self.lab.root()).args(arguments).output().unwrap();
+        let output = command.env("CHAINKIT_ROOT", self.lab.root()).args(arguments).output().unwrap();
         let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
         assert!(output.status.success(), "{name} {arguments:?}: {}: {stderr}{stdout}", output.status);
         stdout
