@@ -4,9 +4,10 @@ use aya_ebpf::btf_maps::{Array, HashMap};
 use chainkit_abi::{Conn, Key4, Key6, TableState, fragment};
 
 use crate::{
-    maps::{CONNS4, CONNS6, KEYS4, KEYS6, Keys4, Keys6, Table4, Table6},
+    maps::{CLASSES4, CLASSES6, CONNS4, CONNS6, KEYS4, KEYS6, Keys4, Keys6, PREFIXES4, PREFIXES6, Table4, Table6},
     parse::{Frame, Outcome},
-    related,
+    pending::Pending,
+    related, verdict,
 };
 
 /// An address family: its key and where its tables are.
@@ -49,12 +50,16 @@ pub trait Family {
     fn protocol(key: &Self::Key) -> u8;
     /// Whether it remembers a fragmented packet.
     fn is_fragment(key: &Self::Key) -> bool;
-    /// The key of the packet at `at` inside an ICMP error that this hook sees.
-    fn inner<const HOOK: u8>(frame: &Frame, at: usize) -> Result<Self::Key, Outcome>;
+    /// Puts down the key of the packet at `at` inside an ICMP error that this hook sees.
+    fn inner<const HOOK: u8>(frame: &Frame, at: usize, key: &mut Self::Key) -> Result<(), Outcome>;
     /// The pod's address, as sixteen bytes lie in memory; IPv4 in the first four.
     fn local(key: &Self::Key) -> [u64; 2];
     /// The other side's address.
     fn remote(key: &Self::Key) -> [u64; 2];
+    /// What a set of tables says of the other side's address itself.
+    fn class_at(set: u32, key: &Self::Key) -> Option<u32>;
+    /// The class of the longest prefix that the other side's address lies in.
+    fn class_by_prefix(set: u32, pending: &mut Pending) -> Option<u32>;
 }
 
 /// An address of either family as sixteen bytes.
@@ -77,7 +82,8 @@ impl Words for [u64; 2] {
 }
 
 macro_rules! family {
-    ($(#[$doc:meta])* $name:ident, $number:literal, $key:ident, $table:ident, $keys:ident, $conns_map:ident, $keys_map:ident, $cursor:ident, $inner:path) => {
+    ($(#[$doc:meta])* $name:ident, $number:literal, $key:ident, $table:ident, $keys:ident, $conns_map:ident, $keys_map:ident, $cursor:ident, $inner:path,
+        $classes:ident, $prefixes:ident, $whole:path) => {
         $(#[$doc])*
         pub struct $name;
 
@@ -170,9 +176,9 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn inner<const HOOK: u8>(frame: &Frame, at: usize) -> Result<$key, Outcome> {
+            fn inner<const HOOK: u8>(frame: &Frame, at: usize, key: &mut $key) -> Result<(), Outcome> {
                 use $inner as inner;
-                inner::<HOOK>(frame, at)
+                inner::<HOOK>(frame, at, key)
             }
 
             #[inline(always)]
@@ -184,15 +190,30 @@ macro_rules! family {
             fn remote(key: &$key) -> [u64; 2] {
                 key.remote.words()
             }
+
+            #[inline(always)]
+            fn class_at(set: u32, key: &$key) -> Option<u32> {
+                // SAFETY: an element that was just found.
+                $classes.get(set)?.get_ptr(key.remote).map(|found| unsafe { *found })
+            }
+
+            #[inline(always)]
+            fn class_by_prefix(set: u32, pending: &mut Pending) -> Option<u32> {
+                // SAFETY: a family's key.
+                let remote = unsafe { pending.key::<$key>() }.remote;
+                $whole(&mut pending.prefix, remote);
+                // SAFETY: the words are a key of the trie: its length, and an address that is no longer than they are.
+                $prefixes.get(set)?.get(unsafe { &*(&raw const pending.prefix).cast() }).copied()
+            }
         }
     };
 }
 
 family! {
     /// IPv4.
-    V4, 4, Key4, Table4, Keys4, CONNS4, KEYS4, cursor4, related::inner4
+    V4, 4, Key4, Table4, Keys4, CONNS4, KEYS4, cursor4, related::inner4, CLASSES4, PREFIXES4, verdict::whole4
 }
 family! {
     /// IPv6.
-    V6, 6, Key6, Table6, Keys6, CONNS6, KEYS6, cursor6, related::inner6
+    V6, 6, Key6, Table6, Keys6, CONNS6, KEYS6, cursor6, related::inner6, CLASSES6, PREFIXES6, verdict::whole6
 }

@@ -64,8 +64,8 @@ pub fn run<const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
         return NEXT;
     }
     let Some(control) = CONTROL.get_ptr(0) else { return NEXT };
-    // SAFETY: array elements stay; one read, so that the whole run judges by one generation.
-    let generation = verdict::generation(unsafe { core::ptr::read_volatile(&raw const (*control).active) });
+    // Asked once, so that the whole run judges by one generation.
+    let generation = verdict::generation(control);
     let meeting = Meeting { skb, control, at, slot, generation };
     // One place for the key of either family, whichever way it is read: the stack is short.
     let mut words = [0u64; 5];
@@ -86,7 +86,7 @@ pub fn run<const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
             bpf_skb_pull_data(skb, if length < PULL { length } else { PULL });
         }
     }
-    slow::malformed::<HOOK>(skb, at, Counter::TruncatedTransport as u32, 0)
+    slow::malformed::<HOOK>(skb, at, Counter::TruncatedTransport as u32, 0, generation)
 }
 
 /// The place of an endpoint whose first choice was another's, if it is still its own.
@@ -145,7 +145,7 @@ fn unread<const HOOK: u8>(meeting: &Meeting, outcome: Outcome, packet: &Packet) 
         }
         number => {
             let ethertype_vlan = packet.ethertype as u32 | (packet.vlan as u32) << 16;
-            slow::malformed::<HOOK>(meeting.skb, meeting.at, number, ethertype_vlan)
+            slow::malformed::<HOOK>(meeting.skb, meeting.at, number, ethertype_vlan, meeting.generation)
         }
     }
 }

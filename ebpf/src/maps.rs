@@ -5,17 +5,23 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use chainkit_abi::{
-    CONNECTIONS, COUNTERS as COUNTER_CELLS, Clock, Conn, Control, DENIALS_PER_SLOT, Denial, Endpoint, Event, Key4,
-    Key6, OBSERVERS as OBSERVER_SLOTS, ObserverFilter, SLOTS, TableState,
+    BackendOf, BackendsOf, CONNECTIONS, COUNTERS as COUNTER_CELLS, Clock, Conn, Control, DENIALS_PER_SLOT, Denial,
+    Endpoint, Event, Key4, Key6, OBSERVERS as OBSERVER_SLOTS, ObserverFilter, PortRuns, RULES, RowKey, RuleHits, Run,
+    SLOTS, Side, SourceKey, Subject, TABLE_SETS, TableState, VirtualKey,
 };
 
 const PLACES: usize = CONNECTIONS as usize;
 const ENDPOINT_SLOTS: usize = SLOTS as usize;
 const OBSERVER_COUNT: usize = OBSERVER_SLOTS as usize;
+const SETS: usize = TABLE_SETS as usize;
+/// Of an array that user space makes as long as it is to be.
+const ANY_LENGTH: usize = BPF_F_INNER_MAP as usize;
+/// A size for templates: a hash in an outer map may be of any.
+const SOME: usize = 1024;
 
 /// One endpoint's IPv4 connections: without preallocation, so an idle pod costs its buckets only.
 pub type Table4 = HashMap<Key4, Conn, PLACES, { BPF_F_NO_PREALLOC as usize }>;
@@ -71,3 +77,45 @@ pub static SCRATCH: PerCpuArray<Event, 2> = PerCpuArray::new();
 /// Answer of the `clock` program.
 #[btf_map]
 pub static CLOCK: Array<Clock, 1> = Array::new();
+/// Whose rules each slot has, by set of tables.
+#[btf_map]
+pub static SUBJECTS: ArrayOfMaps<Array<Subject, ENDPOINT_SLOTS>, SETS> = ArrayOfMaps::new();
+/// What holds for all classes that have no row.
+#[btf_map]
+pub static SIDES: ArrayOfMaps<Array<Side, 1, ANY_LENGTH>, SETS> = ArrayOfMaps::new();
+/// The port tables of classes.
+#[btf_map]
+pub static ROWS: ArrayOfMaps<HashMap<RowKey, u32, SOME>, SETS> = ArrayOfMaps::new();
+/// Port tables.
+#[btf_map]
+pub static PORTS: ArrayOfMaps<Array<PortRuns, 1, ANY_LENGTH>, SETS> = ArrayOfMaps::new();
+/// Runs of ports.
+#[btf_map]
+pub static RUNS: ArrayOfMaps<Array<Run, 1, ANY_LENGTH>, SETS> = ArrayOfMaps::new();
+/// Classes of IPv4 addresses.
+#[btf_map]
+pub static CLASSES4: ArrayOfMaps<HashMap<u32, u32, SOME>, SETS> = ArrayOfMaps::new();
+/// Classes of IPv6 addresses.
+#[btf_map]
+pub static CLASSES6: ArrayOfMaps<HashMap<[u64; 2], u32, SOME>, SETS> = ArrayOfMaps::new();
+/// Classes of IPv4 prefixes.
+#[btf_map]
+pub static PREFIXES4: ArrayOfMaps<LpmTrie<[u8; 4], u32, SOME>, SETS> = ArrayOfMaps::new();
+/// Classes of IPv6 prefixes.
+#[btf_map]
+pub static PREFIXES6: ArrayOfMaps<LpmTrie<[u8; 16], u32, SOME>, SETS> = ArrayOfMaps::new();
+/// Addresses and ports of services.
+#[btf_map]
+pub static VIRTUALS: ArrayOfMaps<HashMap<VirtualKey, u32, SOME>, SETS> = ArrayOfMaps::new();
+/// Where the backends of each service are.
+#[btf_map]
+pub static BACKENDS_OF: ArrayOfMaps<Array<BackendsOf, 1, ANY_LENGTH>, SETS> = ArrayOfMaps::new();
+/// Kinds of backends.
+#[btf_map]
+pub static BACKENDS: ArrayOfMaps<Array<BackendOf, 1, ANY_LENGTH>, SETS> = ArrayOfMaps::new();
+/// What each rule has decided.
+#[btf_map]
+pub static HITS: Array<RuleHits, { RULES as usize }> = Array::new();
+/// Addresses that endpoints may send from.
+#[btf_map]
+pub static SOURCES: HashMap<SourceKey, u32, { (SLOTS * 8) as usize }, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();

@@ -56,6 +56,8 @@ pub struct Telling {
     pub verdict: u8,
     /// Why, if there is a reason.
     pub reason: u8,
+    /// The rule that decided.
+    pub rule: u32,
     /// Whether observers that want sparse events are told too.
     pub due: bool,
     /// How many packets a denial stands for.
@@ -75,6 +77,8 @@ pub fn packet<F: Family, const HOOK: u8>(context: &mut Context<F>, telling: Tell
     event.family = F::NUMBER;
     event.slot = context.pending.slot;
     event.generation = context.pending.generation;
+    event.shadow_verdict = context.pending.shadow_verdict;
+    event.shadow_rule = context.pending.shadow_rule;
     fill::<F>(event, context.key(), HOOK == hook::FROM_POD);
     from_packet(event, context.skb, &context.pending.packet);
     if let Some(conn) = &context.conn {
@@ -126,6 +130,7 @@ pub fn prepare_closed<F: Family>(cell: u32, slot: u32, key: &F::Key, conn: &Conn
     fill::<F>(event, key, conn.opened != opened::BY_REMOTE);
     from_conn(event, conn);
     event.verdict = conn.verdict;
+    event.rule = conn.rule;
 }
 
 /// Keeps what a connection has counted in a [`cell`], where nobody is to be told of its end.
@@ -149,8 +154,8 @@ pub fn kept_counters(cell: u32) -> Option<&'static Event> {
 pub fn tell_closed(cell: u32, why: u8) {
     let Some(event) = scratch(cell) else { return };
     event.time = time::nanoseconds();
-    let verdict = event.verdict;
-    say(event, Telling { kind: kind::CLOSE, verdict, reason: why, due: true, count: 0 });
+    let (verdict, rule) = (event.verdict, event.rule);
+    say(event, Telling { kind: kind::CLOSE, verdict, reason: why, rule, due: true, count: 0 });
     chainkit_tell(1, cell);
 }
 
@@ -220,7 +225,6 @@ fn from_packet(event: &mut Event, skb: *mut __sk_buff, packet: &Packet) {
 fn from_conn(event: &mut Event, conn: &Conn) {
     event.opened = conn.opened;
     event.state = conn.state;
-    event.rule = conn.rule;
     event.tx_flags = conn.tx_flags;
     event.rx_flags = conn.rx_flags;
     event.tx_packets = conn.tx_packets;
@@ -236,6 +240,7 @@ fn say(event: &mut Event, telling: Telling) {
     event.kind = telling.kind;
     event.verdict = telling.verdict;
     event.reason = telling.reason;
+    event.rule = telling.rule;
     event.count = telling.count;
     if event.first_seen == 0 || event.opened == opened::UNKNOWN {
         event.reply = reply::UNKNOWN;

@@ -5,7 +5,7 @@
 //! packet is met on it before this one is done.
 
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
-use chainkit_abi::Conn;
+use chainkit_abi::{Conn, RowKey, SourceKey, VirtualKey};
 
 use crate::{observe::cell, packet::Packet};
 
@@ -28,6 +28,34 @@ pub struct Pending {
     pub cell: u32,
     /// Now, in jiffies.
     pub now: u64,
+    /// The key of the packet itself, while [`key`](Self::key) is that of what it is about.
+    pub outer: [u64; 5],
+    /// Number of the rules of whoever asks; 0: none.
+    pub policy: u32,
+    /// The generation that is asked.
+    pub judged_by: u32,
+    /// How verdicts are used, one of [`mode`](chainkit_abi::mode).
+    pub mode: u8,
+    /// Bits of [`flag`](chainkit_abi::flag): where whoever asks is isolated though no rule is known.
+    pub isolated: u8,
+    /// 1: this node has made the packet.
+    pub own_node: u8,
+    /// What the shadow generation would have decided, one of [`verdict`](chainkit_abi::verdict); 0: not asked.
+    pub shadow_verdict: u8,
+    /// The rule by which it would have.
+    pub shadow_rule: u32,
+    /// Of a service's backends an answer that allows, and one that denies; 0: there is none.
+    pub yes: u64,
+    /// See [`yes`](Self::yes).
+    pub no: u64,
+    /// A service that is looked for; here, as all keys of tables are, since the stack is short.
+    pub service: VirtualKey,
+    /// An address whose prefix is looked for: length, then the address.
+    pub prefix: [u32; 5],
+    /// A row that is looked for.
+    pub row: RowKey,
+    /// An address that an endpoint may send from.
+    pub source: SourceKey,
 }
 
 #[btf_map]

@@ -3,7 +3,8 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use chainkit_abi::{
-    Conn, Counter, DENIALS_PER_SLOT, Denial, SLOTS, close, fragment, hook, kind, opened, reason, state, tcp, verdict,
+    Conn, Counter, DENIALS_PER_SLOT, Denial, SLOTS, close, fragment, hook, kind, opened, reason, rule, state, tcp,
+    verdict,
 };
 
 use crate::{
@@ -98,10 +99,16 @@ pub fn related<F: Family, const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
 
 /// A packet that could not be read, of the endpoint at a place of `ENDPOINTS`; `outcome` is the number of the counter that says why.
 #[inline(always)]
-pub fn malformed<const HOOK: u8>(skb: *mut __sk_buff, place: u32, outcome: u32, ethertype_vlan: u32) -> i32 {
+pub fn malformed<const HOOK: u8>(
+    skb: *mut __sk_buff,
+    place: u32,
+    outcome: u32,
+    ethertype_vlan: u32,
+    generation: u32,
+) -> i32 {
     match HOOK {
-        hook::FROM_POD => chainkit_malformed_from_pod(skb, place, outcome, ethertype_vlan),
-        _ => chainkit_malformed_to_pod(skb, place, outcome, ethertype_vlan),
+        hook::FROM_POD => chainkit_malformed_from_pod(skb, place, outcome, ethertype_vlan, generation),
+        _ => chainkit_malformed_to_pod(skb, place, outcome, ethertype_vlan, generation),
     }
 }
 
@@ -113,23 +120,36 @@ pub extern "C" fn chainkit_malformed_from_pod(
     place: u32,
     outcome: u32,
     ethertype_vlan: u32,
+    generation: u32,
 ) -> i32 {
-    malformed_of::<{ hook::FROM_POD }>(skb, place, outcome, ethertype_vlan)
+    malformed_of::<{ hook::FROM_POD }>(skb, place, outcome, ethertype_vlan, generation)
 }
 
 /// [`malformed`] that goes to the pod.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn chainkit_malformed_to_pod(skb: *mut __sk_buff, place: u32, outcome: u32, ethertype_vlan: u32) -> i32 {
-    malformed_of::<{ hook::TO_POD }>(skb, place, outcome, ethertype_vlan)
+pub extern "C" fn chainkit_malformed_to_pod(
+    skb: *mut __sk_buff,
+    place: u32,
+    outcome: u32,
+    ethertype_vlan: u32,
+    generation: u32,
+) -> i32 {
+    malformed_of::<{ hook::TO_POD }>(skb, place, outcome, ethertype_vlan, generation)
 }
 
 #[inline(always)]
-fn malformed_of<const HOOK: u8>(skb: *mut __sk_buff, place: u32, outcome: u32, ethertype_vlan: u32) -> i32 {
+fn malformed_of<const HOOK: u8>(
+    skb: *mut __sk_buff,
+    place: u32,
+    outcome: u32,
+    ethertype_vlan: u32,
+    generation: u32,
+) -> i32 {
     count::add_number(outcome, 1);
     let Some(endpoint) = ENDPOINTS.get(place & (SLOTS - 1)) else { return NEXT };
     let slot = endpoint.slot & (SLOTS - 1);
-    let refused = judge::refuses_unread::<HOOK>(endpoint);
+    let refused = judge::refuses_unread::<HOOK>(place, generation);
     if refused {
         count::dropped(slot, 1);
     } else {
@@ -138,7 +158,8 @@ fn malformed_of<const HOOK: u8>(skb: *mut __sk_buff, place: u32, outcome: u32, e
     if observe::anyone() {
         let (due, seen) = repeated(slot, (outcome as u64) << 33 | hook_bit::<HOOK>() | 1, time::jiffies());
         let verdict = if refused { verdict::DROPPED } else { verdict::FORWARDED };
-        let telling = Telling { kind: kind::MALFORMED, verdict, reason: outcome as u8, due, count: seen };
+        let telling =
+            Telling { kind: kind::MALFORMED, verdict, reason: outcome as u8, rule: rule::NONE, due, count: seen };
         observe::unread::<HOOK>(skb, slot, ethertype_vlan, telling);
     }
     if refused { DROP } else { NEXT }
@@ -239,8 +260,7 @@ fn remember_ports_of<F: Family>(packet_hook: u8) -> u32 {
 fn orphan<F: Family, const HOOK: u8>(context: &mut Context<F>) -> i32 {
     let packets = context.pending.packet.packets;
     count::add(Counter::OrphanFragment, packets);
-    let Some(endpoint) = ENDPOINTS.get(context.pending.endpoint & (SLOTS - 1)) else { return NEXT };
-    let refused = judge::refuses_unread::<HOOK>(endpoint);
+    let refused = judge::refuses_unread::<HOOK>(context.pending.endpoint, context.pending.generation);
     if refused {
         count::dropped(context.pending.slot, packets);
     } else {
@@ -251,14 +271,15 @@ fn orphan<F: Family, const HOOK: u8>(context: &mut Context<F>) -> i32 {
         let (due, seen) = repeated(context.pending.slot, fold, context.pending.now);
         let verdict = if refused { verdict::DROPPED } else { verdict::FORWARDED };
         let reason = Counter::OrphanFragment as u8;
-        observe::packet::<F, HOOK>(context, Telling { kind: kind::MALFORMED, verdict, reason, due, count: seen });
+        let telling = Telling { kind: kind::MALFORMED, verdict, reason, rule: rule::NONE, due, count: seen };
+        observe::packet::<F, HOOK>(context, telling);
     }
     if refused { DROP } else { NEXT }
 }
 
 #[inline(always)]
 fn plain(kind: u8, due: bool) -> Telling {
-    Telling { kind, verdict: verdict::FORWARDED, reason: reason::NONE, due, count: 0 }
+    Telling { kind, verdict: verdict::FORWARDED, reason: reason::NONE, rule: rule::NONE, due, count: 0 }
 }
 
 #[inline(always)]
@@ -267,6 +288,7 @@ fn packet_of<F: Family, const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
     let context = &mut context;
     let slot = context.pending.slot & (SLOTS - 1);
     let Some(endpoint) = ENDPOINTS.get(context.pending.endpoint & (SLOTS - 1)) else { return NEXT };
+    let generation = context.pending.generation;
     let mut told = kind::PACKET;
     let mut known = false;
     if context.find()
@@ -274,33 +296,45 @@ fn packet_of<F: Family, const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
     {
         if let Some(why) = is_over(conn, context.pending) {
             table::take_out::<F>(cell::PACKET, slot, conn.place, why);
-        } else if conn.generation == context.pending.generation {
+        } else if conn.generation == generation {
             known = true;
         } else {
-            let judgement = judge::again(endpoint, conn);
+            judge::ask(context.pending, endpoint, generation);
+            let judgement = judge::again::<F>(context.pending, conn);
             if judgement.verdict == verdict::DROPPED {
                 table::take_out::<F>(cell::PACKET, slot, conn.place, close::REMOVED);
                 context.conn = None;
-                return denied::<F, HOOK>(context);
+                return denied::<F, HOOK>(context, judgement);
             }
             if judgement.verdict != conn.verdict {
                 told = kind::VERDICT;
                 if judgement.verdict == verdict::AUDIT {
                     count::add(Counter::Audited, context.pending.packet.packets);
+                    judge::count(judgement, 1);
                 }
             }
             conn.verdict = judgement.verdict;
             conn.rule = judgement.rule;
-            conn.generation = context.pending.generation;
+            conn.generation = generation;
             known = true;
         }
     }
     if !known {
         context.conn = None;
-        let judgement = judge::fresh::<HOOK>(endpoint, mid_stream::<F>(context));
-        if judgement.verdict == verdict::DROPPED {
-            return denied::<F, HOOK>(context);
+        judge::ask(context.pending, endpoint, generation);
+        if HOOK == hook::FROM_POD && judge::is_forged::<F>(context.pending, endpoint) {
+            let forged = Judgement { verdict: verdict::DROPPED, reason: reason::INVALID_SOURCE, rule: rule::NONE };
+            return denied::<F, HOOK>(context, forged);
         }
+        let (mid_stream, answers) = (mid_stream::<F>(context), answers::<F>(context));
+        let judgement = judge::fresh::<F, HOOK>(context.pending, mid_stream, answers);
+        if observe::anyone() {
+            judge::shadow::<F, HOOK>(context.pending, endpoint, mid_stream, answers);
+        }
+        if judgement.verdict == verdict::DROPPED {
+            return denied::<F, HOOK>(context, judgement);
+        }
+        judge::count(judgement, 1);
         if judgement.verdict == verdict::AUDIT {
             count::add(Counter::Audited, context.pending.packet.packets);
         }
@@ -312,7 +346,8 @@ fn packet_of<F: Family, const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
         if !context.find() {
             count::failed(slot, context.pending.packet.packets);
             if observe::anyone() {
-                observe::packet::<F, HOOK>(context, Telling { verdict: judgement.verdict, ..plain(kind::FIRST, true) });
+                let telling = Telling { verdict: judgement.verdict, rule: judgement.rule, ..plain(kind::FIRST, true) };
+                observe::packet::<F, HOOK>(context, telling);
             }
             return NEXT;
         }
@@ -339,7 +374,8 @@ fn packet_of<F: Family, const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
         conn.reported = context.pending.now;
     }
     let verdict = conn.verdict;
-    observe::packet::<F, HOOK>(context, Telling { kind, verdict, reason: why, due, count: 0 });
+    let telling = Telling { kind, verdict, reason: why, rule: conn.rule, due, count: 0 };
+    observe::packet::<F, HOOK>(context, telling);
     NEXT
 }
 
@@ -363,6 +399,13 @@ fn is_over(conn: &Conn, pending: &Pending) -> Option<u8> {
 #[inline(always)]
 fn mid_stream<F: Family>(context: &mut Context<F>) -> bool {
     F::protocol(context.key()) == TCP && context.pending.packet.tcp_flags & tcp::SYN == 0
+}
+
+/// A TCP segment that answers a SYN: the other side has opened the connection.
+#[inline(always)]
+fn answers<F: Family>(context: &mut Context<F>) -> bool {
+    const BOTH: u16 = tcp::SYN | tcp::ACK;
+    F::protocol(context.key()) == TCP && context.pending.packet.tcp_flags & BOTH == BOTH
 }
 
 /// Makes the pending entry that of a connection that this packet opens, or is the first to be seen of.
@@ -522,13 +565,18 @@ fn answered(conn: &mut Conn) {
 
 /// A packet that must not pass.
 #[inline(always)]
-fn denied<F: Family, const HOOK: u8>(context: &mut Context<F>) -> i32 {
-    count::dropped(context.pending.slot, context.pending.packet.packets);
+fn denied<F: Family, const HOOK: u8>(context: &mut Context<F>, judgement: Judgement) -> i32 {
+    let packets = context.pending.packet.packets;
+    count::dropped(context.pending.slot, packets);
+    judge::count(judgement, packets);
+    if judgement.reason == reason::INVALID_SOURCE {
+        count::add(Counter::InvalidSource, packets);
+    }
     if observe::anyone() {
         let fold = fold::<F>(context.key()) ^ hook_bit::<HOOK>();
         let (due, seen) = repeated(context.pending.slot, fold, context.pending.now);
-        let telling =
-            Telling { kind: kind::DENIED, verdict: verdict::DROPPED, reason: reason::POLICY, due, count: seen };
+        let Judgement { verdict, reason, rule } = judgement;
+        let telling = Telling { kind: kind::DENIED, verdict, reason, rule, due, count: seen };
         observe::packet::<F, HOOK>(context, telling);
     }
     DROP

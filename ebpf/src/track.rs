@@ -10,7 +10,7 @@ use crate::{
     parse::Frame,
     pending::pending,
     plain::{self, Plain},
-    slow, time,
+    slow, time, verdict,
 };
 
 /// Not an answer to the kernel: the packet goes the way of others.
@@ -95,8 +95,9 @@ fn unchanged<F: Family, const HOOK: u8>(
 #[inline(always)]
 pub fn packet<F: Family, const HOOK: u8>(meeting: &Meeting, key: &F::Key, packet: &Packet) -> i32 {
     let now = time::jiffies();
+    let own_node = HOOK == hook::TO_POD && verdict::is_of_this_node(meeting.skb);
     if packet.piece != piece::WHOLE || packet.related != 0 || packet.always != 0 {
-        hand_over::<F>(meeting, key, packet, now);
+        hand_over::<F>(meeting, key, packet, now, own_node);
         let answer =
             if packet.related != 0 { slow::related::<F, HOOK>(meeting.skb) } else { slow::odd::<F, HOOK>(meeting.skb) };
         if answer != GO_ON {
@@ -108,13 +109,13 @@ pub fn packet<F: Family, const HOOK: u8>(meeting: &Meeting, key: &F::Key, packet
         }
         return answer;
     }
-    hand_over::<F>(meeting, key, packet, now);
+    hand_over::<F>(meeting, key, packet, now, own_node);
     slow::packet::<F, HOOK>(meeting.skb)
 }
 
 /// Puts down what the slow path needs to know.
 #[inline(always)]
-fn hand_over<F: Family>(meeting: &Meeting, key: &F::Key, packet: &Packet, now: u64) {
+fn hand_over<F: Family>(meeting: &Meeting, key: &F::Key, packet: &Packet, now: u64, own_node: bool) {
     let Some(pending) = pending() else { return };
     // SAFETY: a family's key.
     unsafe { *pending.key::<F::Key>() = *key };
@@ -123,6 +124,8 @@ fn hand_over<F: Family>(meeting: &Meeting, key: &F::Key, packet: &Packet, now: u
     pending.endpoint = meeting.at;
     pending.generation = meeting.generation;
     pending.now = now;
+    pending.own_node = own_node as u8;
+    pending.shadow_verdict = 0;
 }
 
 /// Counts a packet of a connection.

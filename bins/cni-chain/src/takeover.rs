@@ -6,10 +6,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use chainkit_abi::{mode, opened};
+use chainkit_abi::{mark, mode, opened};
 use chainkit_bpf::{Entered, Kit, Known, Settings, Stage};
 use chainkit_cli::Progress;
 use chainkit_cluster::EndpointRecord;
+use chainkit_enforce::Keeper;
 use chainkit_node::{Existing, Netns, Opened, PodAddress, Source, TcpState, existing_beside, tracked};
 use serde::Serialize;
 
@@ -45,7 +46,13 @@ pub(crate) struct Manner {
 pub(crate) fn take_over(node: &Node, pods: &[Live], manner: Manner) -> Vec<anyhow::Result<Count>> {
     let mut progress = Progress::new("taking over pods", pods.len() * 2);
     let mut outcomes = Vec::with_capacity(pods.len());
+    // What was in force before a boot is to be so again before anybody is watched: each is judged once its connections are known.
+    let settled = settle(node);
     for pod in pods {
+        if let Err(error) = &settled {
+            outcomes.push(Err(anyhow::anyhow!("{error:#}")));
+            continue;
+        }
         outcomes.push(observe(node, pod, manner).map(|()| Count::default()));
         progress.step();
     }
@@ -61,7 +68,27 @@ pub(crate) fn take_over(node: &Node, pods: &[Live], manner: Manner) -> Vec<anyho
         }
         progress.step();
     }
+    if let Err(error) = judge_again(node) {
+        let failed = || Err(anyhow::anyhow!("its connections are not judged by the policy in force: {error:#}"));
+        outcomes.iter_mut().filter(|outcome| outcome.is_ok()).for_each(|outcome| *outcome = failed());
+    }
     outcomes
+}
+
+fn settle(node: &Node) -> anyhow::Result<()> {
+    let lock = node.lock()?;
+    let datapath = node.install(&lock)?;
+    Keeper::new(&datapath, &node.root).settle(&lock).context("cannot put back the policy that was in force")?;
+    Ok(())
+}
+
+/// What was met while it was only observed was judged by nothing.
+fn judge_again(node: &Node) -> anyhow::Result<()> {
+    let lock = node.lock()?;
+    if let Some(datapath) = node.datapath()? {
+        Keeper::new(&datapath, &node.root).judge_again(&lock);
+    }
+    Ok(())
 }
 
 fn existing_of(pod: &Live, host: &[chainkit_node::Entry]) -> anyhow::Result<Vec<Existing>> {
@@ -75,13 +102,19 @@ fn observe(node: &Node, pod: &Live, manner: Manner) -> anyhow::Result<()> {
     let lock = node.lock()?;
     let datapath = node.install(&lock)?;
     let mut mode = mode::OBSERVE;
+    let mut fresh = Vec::new();
     for interface in &pod.record.interfaces {
-        if let Some((_, endpoint)) = datapath.endpoint(interface.host_ifindex)? {
-            mode = mode.max(endpoint.mode);
+        match datapath.endpoint(interface.host_ifindex)? {
+            Some((_, endpoint)) if endpoint.marks & (mark::LASTING | mark::TAKING_OVER) == mark::LASTING => {
+                mode = mode.max(endpoint.mode);
+            }
+            _ => fresh.push(interface.host_ifindex),
         }
     }
     let settings = Settings { mode, connections: manner.connections, ..Settings::default() };
     node.put_in_place(&lock, &pod.record, settings, manner.kit)?;
+    // Nobody else comes in between, who could take it for one that is to be judged.
+    fresh.into_iter().try_for_each(|ifindex| datapath.mark(&lock, ifindex, mark::TAKING_OVER, 0))?;
     Ok(())
 }
 
@@ -112,9 +145,11 @@ fn enter(node: &Node, pod: &Live, found: &[Existing]) -> anyhow::Result<Count> {
     }
     let mode = Mode::named(&pod.record.mode).unwrap_or_default().number();
     for (interface, _, endpoint) in slots {
-        let settings = Settings { mode, flags: endpoint.flags, policy: endpoint.policy, ..Settings::default() };
+        let settings = Settings { mode, flags: endpoint.flags, ..Settings::default() };
         datapath.add_endpoint(&lock, interface.host_ifindex, settings)?;
+        datapath.mark(&lock, interface.host_ifindex, 0, mark::TAKING_OVER)?;
     }
+    Keeper::new(&datapath, &node.root).place(&lock, &pod.record).context("cannot tell which policy it has")?;
     Ok(count)
 }
 

@@ -6,7 +6,7 @@ use chainkit_cli::{Program, run};
 use chainkit_policy::Question;
 use clap::{Command, FromArgMatches, Subcommand};
 
-use crate::{compare, diff, explain, lint, manual, matrix, redundant};
+use crate::{apply, compare, confirm, diff, explain, lint, manual, matrix, plan, redundant};
 
 const PROGRAM: Program = Program { name: "polload", command, manual: manual::SECTIONS };
 
@@ -19,6 +19,11 @@ pub(crate) fn main() -> ExitCode {
         Ask::Contains(ask) => compare::run(&ask, Question::Contains, log),
         Ask::Redundant(ask) => redundant::run(&ask, log),
         Ask::Lint(ask) => lint::run(&ask, log),
+        Ask::Plan(ask) => plan::run(&ask, log),
+        Ask::Apply(ask) => apply::run(&ask, log),
+        Ask::Confirm(ask) => confirm::confirm(&ask, log),
+        Ask::Clear(ask) => confirm::clear(&ask, log),
+        Ask::Restore(ask) => confirm::restore(&ask, log),
     })
 }
 
@@ -54,4 +59,14 @@ enum Ask {
     Redundant(redundant::Ask),
     /// Mistakes that change what policies mean
     Lint(lint::Ask),
+    /// What putting policy in force on this node would change
+    Plan(plan::Ask),
+    /// Put policy in force on this node
+    Apply(apply::Ask),
+    /// Have what was applied with --confirm stay
+    Confirm(confirm::Ask),
+    /// Take all policy off this node
+    Clear(confirm::ClearAsk),
+    /// Put back what was in force before a boot
+    Restore(confirm::Ask),
 }

@@ -1,6 +1,6 @@
 //! The one word that every packet reads, and what stands beside it.
 
-use crate::{OBSERVERS, SPARES};
+use crate::{OBSERVERS, SPARES, TABLE_SETS};
 
 /// The only element of the array `CONTROL`, which user space maps into its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +22,11 @@ pub struct Control {
     pub shadow: u64,
     /// The generation in which rules changed last: in those after it only addresses and services did.
     pub rules_since: u32,
-    /// Always 0.
-    pub more_pad: u32,
+    /// The highest generation there has been: numbers are not used again, since connections remember them. User space alone reads and
+    /// writes it, and what follows.
+    pub last_generation: u32,
+    /// For each place of a set of tables what tells which policy it is, as user space numbers them; 0: none.
+    pub tags: [u32; TABLE_SETS as usize],
     /// Inode number of the network namespace whose interface indexes the endpoints mean.
     pub netns: u64,
     /// Timer ticks a second of this kernel.
@@ -49,6 +52,9 @@ pub struct Active {
 }
 
 impl Active {
+    /// Policy was taken off on purpose, and is not to be put back but by who says so.
+    pub const CLEARED: Self = Self { generation: 0, deadline: u32::MAX };
+
     /// Packs it into the word that [`Control::active`] holds.
     #[must_use]
     pub const fn pack(self) -> u64 {

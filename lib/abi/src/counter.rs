@@ -44,6 +44,8 @@ counters! {
     InsertFailed = 8, "insert_failed";
     /// Connections found expired.
     Expired = 9, "expired";
+    /// Denied since they did not bear an address of the endpoint that sent them; among those dropped.
+    InvalidSource = 10, "invalid_source";
     /// Shorter than an Ethernet header.
     TruncatedEthernet = 16, "truncated_ethernet";
     /// An IPv4 header is cut off.

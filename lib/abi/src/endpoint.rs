@@ -30,6 +30,8 @@ pub mod mark {
     pub const MADE_QDISC: u8 = 2;
     /// A process has leased the interface with this datapath; whether it lives still, its lock says.
     pub const LEASED: u8 = 4;
+    /// A pod that runs is being taken over: its connections are not all entered yet, and policy does not judge it.
+    pub const TAKING_OVER: u8 = 8;
 }
 
 /// One host-side interface of a pod, in the array `ENDPOINTS`: at `ifindex % SLOTS`, or where `OVERFLOW` says.
@@ -49,8 +51,8 @@ pub struct Endpoint {
     pub marks: u8,
     /// Always 0.
     pub pad: u8,
-    /// Which set of rules applies; 0: none is loaded.
-    pub policy: u32,
+    /// Always 0.
+    pub more_pad: u32,
     /// Its slot: where its tables are, and all else that is kept for each endpoint.
     pub slot: u32,
 }

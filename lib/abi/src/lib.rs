@@ -31,8 +31,8 @@ pub use filter::{
     FILTER_PORTS, FILTER_PREFIXES, ObserverFilter, PortMatch, PrefixMatch, filter_bit, protocol_bit, side,
 };
 pub use limits::{
-    ABI_VERSION, CONNECTIONS, DENIALS_PER_SLOT, HEARTBEAT_TIMEOUT_NS, MAGIC, OBSERVERS, SLOTS, SPARES,
-    SWEEP_CHUNK, UNJUDGED,
+    ABI_VERSION, CONNECTIONS, DENIALS_PER_SLOT, HEARTBEAT_TIMEOUT_NS, MAGIC, OBSERVERS, SLOTS, SPARES, SWEEP_CHUNK,
+    UNJUDGED,
 };
 
 pub use policy::{
@@ -57,7 +57,7 @@ plain! {
     BackendsOf = 8,
     Clock = 16,
     Conn = 104,
-    Control = 648,
+    Control = 664,
     Denial = 32,
     Endpoint = 16,
     Entering = 56,

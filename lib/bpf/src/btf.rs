@@ -7,15 +7,32 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use chainkit_abi::{Conn, Key4, Key6};
-
 use crate::sys;
 
-/// Type ids within the blob.
-pub(crate) const U32: u32 = 1;
-pub(crate) const KEY4: u32 = 2;
-pub(crate) const KEY6: u32 = 3;
-pub(crate) const CONN: u32 = 4;
+/// A type in the blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Type {
+    /// An integer of 32 bits.
+    U32,
+    /// A struct of so many bytes, one of [`STRUCTS`].
+    Struct(usize),
+}
+
+/// Sizes of the structs that keys and values of inner maps are.
+const STRUCTS: [usize; 6] = [8, 16, 20, 24, 40, 104];
+
+impl Type {
+    /// Its number in the blob; 0, which is `void`, for a struct that is none of [`STRUCTS`].
+    pub(crate) fn id(self) -> u32 {
+        match self {
+            Self::U32 => 1,
+            Self::Struct(size) => {
+                let place = STRUCTS.iter().position(|known| *known == size);
+                place.and_then(|place| u32::try_from(place + 2).ok()).unwrap_or(0)
+            }
+        }
+    }
+}
 
 /// Loads the blob. Layout: kernel `Documentation/bpf/btf.rst`, sections 2.1 and 2.2.
 pub(crate) fn load() -> io::Result<OwnedFd> {
@@ -27,18 +44,17 @@ fn blob() -> Vec<u8> {
     const KIND_INT: u32 = 1 << 24;
     const KIND_ARRAY: u32 = 3 << 24;
     const KIND_STRUCT: u32 = 4 << 24;
-    const STRUCTS: [usize; 3] = [size_of::<Key4>(), size_of::<Key6>(), size_of::<Conn>()];
     let length = |bytes: usize| u32::try_from(bytes).unwrap_or(0);
     let mut types: Vec<u32> = Vec::new();
     // An integer: name, kind, size in bytes, width in bits.
     types.extend([1, KIND_INT, 4, 32]);
-    for (array, size) in (CONN + 1..).zip(STRUCTS) {
+    for (array, size) in (length(STRUCTS.len()) + 2..).zip(STRUCTS) {
         // A struct of one member: no name, kind and number of members, size in bytes; the member's name, type, bit offset.
         types.extend([0, KIND_STRUCT | 1, length(size), 0, array, 0]);
     }
     for size in STRUCTS {
         // An array: no name, kind, size unused; element type, index type, elements.
-        types.extend([0, KIND_ARRAY, 0, U32, U32, length(size / 4)]);
+        types.extend([0, KIND_ARRAY, 0, Type::U32.id(), Type::U32.id(), length(size / 4)]);
     }
     let mut blob = Vec::new();
     blob.extend(0xeb9f_u16.to_ne_bytes());

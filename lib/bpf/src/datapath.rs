@@ -6,7 +6,6 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     os::unix::fs::MetadataExt,
     path::Path,
-    sync::atomic::Ordering,
 };
 
 use aya::{
@@ -15,7 +14,7 @@ use aya::{
     programs::SchedClassifier,
 };
 use chainkit_abi::{
-    ABI_VERSION, Active, COUNTERS, Clock, Control, Counter, Denial, Endpoint, MAGIC, ObserverFilter, TableState,
+    ABI_VERSION, COUNTERS, Clock, Control, Counter, Denial, Endpoint, MAGIC, ObserverFilter, SourceKey, TableState,
 };
 
 use crate::{
@@ -63,6 +62,11 @@ impl Datapath {
             observers: 0,
             each_packet: 0,
             active: 0,
+            fallback: 0,
+            shadow: 0,
+            rules_since: 0,
+            last_generation: 0,
+            tags: [0; chainkit_abi::TABLE_SETS as usize],
             netns: netns()?,
             hz: sys::hz().during(|| "read the kernel's timer frequency")?,
             pad: 0,
@@ -277,17 +281,6 @@ impl Datapath {
         control.get(&0, 0).map_err(|error| refused(&error))
     }
 
-    /// The generation of policy in force.
-    #[must_use]
-    pub fn active(&self) -> Active {
-        Active::unpack(self.control.active().load(Ordering::Acquire))
-    }
-
-    /// Puts a generation in force with one write.
-    pub fn set_active(&self, active: Active) {
-        self.control.active().store(active.pack(), Ordering::Release);
-    }
-
     /// Every node-wide counter, summed over CPUs.
     ///
     /// # Errors
@@ -382,6 +375,10 @@ impl Datapath {
 
     pub(crate) fn overflow(&self) -> Result<HashMap<MapData, u32, u32>> {
         self.typed("OVERFLOW", Map::HashMap)
+    }
+
+    pub(crate) fn sources(&self) -> Result<HashMap<MapData, SourceKey, u32>> {
+        self.typed("SOURCES", Map::HashMap)
     }
 
     pub(crate) fn table_states(&self) -> Result<Array<MapData, TableState>> {

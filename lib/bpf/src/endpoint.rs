@@ -2,14 +2,15 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io,
+    io::{self, Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
-use chainkit_abi::{CONNECTIONS, Endpoint, SLOTS, mode};
+use chainkit_abi::{CONNECTIONS, Endpoint, SLOTS, SourceKey, Subject, TABLE_SETS, flag, mode};
 
 use crate::{
     datapath::{Datapath, refused},
@@ -24,15 +25,13 @@ pub struct Settings {
     pub mode: u8,
     /// Bits of [`flag`](chainkit_abi::flag).
     pub flags: u8,
-    /// Which set of rules applies; 0: none.
-    pub policy: u32,
     /// Connections remembered for each family.
     pub connections: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { mode: mode::OBSERVE, flags: 0, policy: 0, connections: CONNECTIONS }
+        Self { mode: mode::OBSERVE, flags: 0, connections: CONNECTIONS }
     }
 }
 
@@ -124,6 +123,42 @@ impl NodeLock {
     }
 }
 
+/// A lock of the run directory that is held for as long as this is; which process holds it can be asked.
+#[derive(Debug)]
+pub struct RunLock {
+    _file: nix::fcntl::Flock<File>,
+}
+
+impl RunLock {
+    /// Takes the lock `name` of the node whose root is `root`, and waits for it no longer than `patience`.
+    ///
+    /// # Errors
+    /// [`Error::Held`] with who holds it, and where the run directory cannot be made or the lock not be had.
+    pub fn take_within(root: &Path, name: &str, patience: Duration) -> Result<Self> {
+        const PAUSE: Duration = Duration::from_millis(5);
+        let since = Instant::now();
+        loop {
+            let file = run_file(root, name)?;
+            match nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock) {
+                Ok(mut file) => {
+                    // Who holds it is for messages alone.
+                    let _ = file.set_len(0).and_then(|()| write!(*file, "{}", std::process::id()));
+                    return Ok(Self { _file: file });
+                }
+                Err((file, nix::errno::Errno::EWOULDBLOCK)) if since.elapsed() >= patience => {
+                    let mut holder = String::new();
+                    let _ = Read::take(&file, 20).read_to_string(&mut holder);
+                    return Err(Error::Held { lock: run_directory(root).join(name), holder: holder.parse().ok() });
+                }
+                Err((_, nix::errno::Errno::EWOULDBLOCK)) => thread::sleep(PAUSE),
+                Err((_, errno)) => {
+                    return Err(Error::System { action: format!("take the lock {name}"), error: errno.into() });
+                }
+            }
+        }
+    }
+}
+
 impl Datapath {
     /// The endpoints in use, with their slots.
     ///
@@ -170,9 +205,10 @@ impl Datapath {
     /// Where all slots are taken or the kernel has no memory for tables; then nothing has changed.
     pub fn add_endpoint(&self, lock: &NodeLock, ifindex: u32, settings: Settings) -> Result<u32> {
         let mut array = self.endpoint_array()?;
-        let Settings { mode, flags, policy, connections } = settings;
+        let Settings { mode, flags, connections } = settings;
         if let Some((place, endpoint)) = self.find(ifindex)? {
-            array.set(place, Endpoint { mode, flags, policy, ..endpoint }, 0).map_err(|error| refused(&error))?;
+            let flags = flags | endpoint.flags & flag::SOURCES_KNOWN;
+            array.set(place, Endpoint { mode, flags, ..endpoint }, 0).map_err(|error| refused(&error))?;
             return Ok(endpoint.slot);
         }
         let first = ifindex % SLOTS;
@@ -182,7 +218,7 @@ impl Datapath {
         if place != first {
             self.overflow()?.insert(ifindex, place, 0).map_err(|error| refused(&error))?;
         }
-        let endpoint = Endpoint { ifindex, mode, flags, marks: 0, pad: 0, policy, slot };
+        let endpoint = Endpoint { ifindex, mode, flags, marks: 0, pad: 0, more_pad: 0, slot };
         array.set(place, endpoint, 0).map_err(|error| refused(&error))?;
         Ok(slot)
     }
@@ -194,8 +230,11 @@ impl Datapath {
         free.map(|(place, _)| *place).ok_or(Error::Full(SLOTS, "endpoint slots"))
     }
 
-    /// Changes what user space remembers of an endpoint; what is none is left.
-    pub(crate) fn mark(&self, _lock: &NodeLock, ifindex: u32, set: u8, clear: u8) -> Result<()> {
+    /// Changes what user space remembers of an endpoint, bits of [`mark`](chainkit_abi::mark); what is none is left.
+    ///
+    /// # Errors
+    /// Where the map cannot be read or written.
+    pub fn mark(&self, _lock: &NodeLock, ifindex: u32, set: u8, clear: u8) -> Result<()> {
         let Some((place, endpoint)) = self.find(ifindex)? else { return Ok(()) };
         self.write(place, endpoint, Endpoint { marks: endpoint.marks & !clear | set, ..endpoint })
     }
@@ -215,6 +254,46 @@ impl Datapath {
         self.endpoint_array()?.set(place, wanted, 0).map_err(|error| refused(&error))
     }
 
+    /// Says from which addresses an interface's pod may send where that is enforced. Without any it may from all: nothing is known
+    /// of them.
+    ///
+    /// # Errors
+    /// Where maps cannot be written, or are full. An interface without a slot is no error.
+    pub fn set_sources(&self, lock: &NodeLock, ifindex: u32, addresses: &[IpAddr]) -> Result<()> {
+        let Some((place, endpoint)) = self.find(ifindex)? else { return Ok(()) };
+        let wanted: Vec<SourceKey> = addresses.iter().map(|address| source_key(ifindex, *address)).collect();
+        let mut sources = self.sources()?;
+        for key in &wanted {
+            sources.insert(key, 1, 0).map_err(|error| refused(&error))?;
+        }
+        // First those that are new, then whether they count, then those that were before.
+        let known = if wanted.is_empty() { 0 } else { flag::SOURCES_KNOWN };
+        self.write(place, endpoint, Endpoint { flags: endpoint.flags & !flag::SOURCES_KNOWN | known, ..endpoint })?;
+        if endpoint.flags & flag::SOURCES_KNOWN != 0 {
+            self.forget_sources(lock, ifindex, &wanted)?;
+        }
+        Ok(())
+    }
+
+    /// The addresses that [`set_sources`](Self::set_sources) was told.
+    ///
+    /// # Errors
+    /// Where the map cannot be read.
+    pub fn source_addresses(&self, ifindex: u32) -> Result<Vec<IpAddr>> {
+        let all = sys::entries::<SourceKey, u32>(self.map("SOURCES")?).during(|| "read the addresses of endpoints")?;
+        let mut found: Vec<IpAddr> =
+            all.iter().filter(|(key, _)| key.ifindex == ifindex).map(|(key, _)| address_of(key)).collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    fn forget_sources(&self, _lock: &NodeLock, ifindex: u32, but: &[SourceKey]) -> Result<()> {
+        let map = self.map("SOURCES")?;
+        let all = sys::entries::<SourceKey, u32>(map).during(|| "read the addresses of endpoints")?;
+        let old = all.iter().map(|(key, _)| key).filter(|key| key.ifindex == ifindex && !but.contains(key));
+        old.into_iter().try_for_each(|key| sys::delete(map, key)).during(|| "take out addresses of an endpoint")
+    }
+
     /// Takes an interface's slot and tables away; observers are told of the connections that end with it.
     ///
     /// # Errors
@@ -225,10 +304,47 @@ impl Datapath {
         // First no packet enters anything more, then what is there is told of, then the tables are another's to take.
         array.set(place, Endpoint { mode: mode::NONE, ..endpoint }, 0).map_err(|error| refused(&error))?;
         let is_empty = self.empty_slot(endpoint.slot)?;
+        if endpoint.flags & flag::SOURCES_KNOWN != 0 {
+            self.forget_sources(lock, ifindex, &[])?;
+        }
+        for set in 0..TABLE_SETS {
+            if let Some(tables) = self.tables_at(set)? {
+                tables.set_subject(endpoint.slot, Subject::default())?;
+            }
+        }
         array.set(place, Endpoint::default(), 0).map_err(|error| refused(&error))?;
         if place != ifindex % SLOTS {
             let _ = self.overflow()?.remove(&ifindex);
         }
         if is_empty { self.give_back_slot(lock, endpoint.slot) } else { self.discard_slots(&[endpoint.slot]) }
     }
+}
+
+fn source_key(ifindex: u32, address: IpAddr) -> SourceKey {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let word = u32::from_ne_bytes(address.octets());
+            SourceKey { address: [u64::from(word), 0], ifindex, family: 4 }
+        }
+        IpAddr::V6(address) => SourceKey { address: words_of(address), ifindex, family: 6 },
+    }
+}
+
+/// An address as it lies in a packet.
+fn words_of(address: Ipv6Addr) -> [u64; 2] {
+    let [a, b, c, d, e, f, g, h, rest @ ..] = address.octets();
+    [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes(rest)]
+}
+
+fn address_of(key: &SourceKey) -> IpAddr {
+    let [first, second] = key.address.map(u64::to_ne_bytes);
+    if key.family == 4 {
+        let [a, b, c, d, ..] = first;
+        return Ipv4Addr::new(a, b, c, d).into();
+    }
+    let mut octets = [0; 16];
+    for (to, from) in octets.iter_mut().zip(first.into_iter().chain(second)) {
+        *to = from;
+    }
+    Ipv6Addr::from(octets).into()
 }

@@ -59,6 +59,14 @@ pub enum Error {
         /// How long was waited for it.
         patience: Duration,
     },
+    /// Another process holds a lock that is held for long.
+    #[error("{lock} is held by {}", holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")))]
+    Held {
+        /// The file that is locked.
+        lock: PathBuf,
+        /// The process that holds it, where it has told.
+        holder: Option<u32>,
+    },
     /// Every slot is taken.
     #[error("all {0} {1} are taken")]
     Full(u32, &'static str),

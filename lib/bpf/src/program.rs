@@ -3,7 +3,7 @@
 use crate::sys::Direction;
 
 /// Names of the maps, as the object has them.
-pub(crate) const MAPS: [&str; 15] = [
+pub(crate) const MAPS: [&str; 29] = [
     "CONTROL",
     "ENDPOINTS",
     "OVERFLOW",
@@ -19,6 +19,20 @@ pub(crate) const MAPS: [&str; 15] = [
     "LOSSES",
     "SCRATCH",
     "CLOCK",
+    "SUBJECTS",
+    "SIDES",
+    "ROWS",
+    "PORTS",
+    "RUNS",
+    "CLASSES4",
+    "CLASSES6",
+    "PREFIXES4",
+    "PREFIXES6",
+    "VIRTUALS",
+    "BACKENDS_OF",
+    "BACKENDS",
+    "HITS",
+    "SOURCES",
 ];
 
 /// Maps without which nothing can be done with a datapath.

@@ -13,7 +13,7 @@ use std::{
 use chainkit_abi::{CONNECTIONS, Conn, DENIALS_PER_SLOT, Denial, Key4, Key6, SLOTS, SPARES, SWEEP_CHUNK, TableState};
 
 use crate::{
-    btf,
+    btf::{self, Type},
     datapath::{Datapath, refused},
     endpoint::NodeLock,
     error::{Context, Error, Result},
@@ -143,23 +143,27 @@ impl Datapath {
         const ARRAY: u32 = 2;
         const NO_PREALLOC: u32 = 1;
         const INNER_MAP: u32 = 0x1000;
+        const KEY4: Type = Type::Struct(16);
+        const KEY6: Type = Type::Struct(40);
+        const CONN: Type = Type::Struct(104);
+        const U32: Type = Type::U32;
         let types = btf::load().during(|| "load type information for connection tables")?;
         let size = |bytes: usize| u32::try_from(bytes).unwrap_or(0);
         let (key4, key6, conn) = (size(size_of::<Key4>()), size(size_of::<Key6>()), size(size_of::<Conn>()));
-        let inner = |name, map_type, key_size, value_size, flags, key, value| NewMap {
+        let inner = |name, map_type, key_size, value_size, flags, key: Type, value: Type| NewMap {
             name,
             map_type,
             key_size,
             value_size,
             max_entries: connections,
             flags,
-            btf: Some((types.as_fd(), key, value)),
+            btf: Some((types.as_fd(), key.id(), value.id())),
         };
         let tables = [
-            inner("conns4", HASH, key4, conn, NO_PREALLOC, btf::KEY4, btf::CONN),
-            inner("conns6", HASH, key6, conn, NO_PREALLOC, btf::KEY6, btf::CONN),
-            inner("keys4", ARRAY, 4, key4, INNER_MAP, btf::U32, btf::KEY4),
-            inner("keys6", ARRAY, 4, key6, INNER_MAP, btf::U32, btf::KEY6),
+            inner("conns4", HASH, key4, conn, NO_PREALLOC, KEY4, CONN),
+            inner("conns6", HASH, key6, conn, NO_PREALLOC, KEY6, CONN),
+            inner("keys4", ARRAY, 4, key4, INNER_MAP, U32, KEY4),
+            inner("keys6", ARRAY, 4, key6, INNER_MAP, U32, KEY6),
         ];
         let mut made: Vec<(&str, u32, OwnedFd)> = Vec::new();
         for slot in slots {
@@ -245,7 +249,7 @@ fn used(cursor: u64, places: u32) -> u32 {
 }
 
 /// Does something with each of some things on a thread of its own; the first error.
-fn at_once<T: Sync>(things: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+pub(crate) fn at_once<T: Sync>(things: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
     let Some((first, others)) = things.split_first() else { return Ok(()) };
     thread::scope(|scope| {
         let work = &work;

@@ -7,7 +7,7 @@
 //! [`live`] for what goes on, [`Stream`] underneath. Two views of them are kept apart. [`model::Cluster`] is a cluster as
 //! policy sees it, with the place of each object and field; [`ClusterState`] keeps one as it changes. [`Names`] is what
 //! addresses are called: start at [`Objects`] for what the cluster says, at [`read_endpoints`] for what the CNI plugin
-//! leaves on the node, and at [`EndpointStore`] for how it does. [`selector`] is what a label selector means, for everybody.
+//! leaves on the node, and at [`EndpointStore`] for how it does. [`saved`] keeps objects as lines of JSON. [`selector`] is what a label selector means, for everybody.
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +20,7 @@ mod names;
 mod objects;
 mod pod;
 mod read;
+pub mod saved;
 pub mod selector;
 mod state;
 mod store;

@@ -10,6 +10,7 @@ use crate::model::{
     Change, Cluster, ClusterPolicy, EndpointSlice, Located, Named, Namespace, Node, Object, ObjectName, Service,
     Workload,
 };
+use crate::saved::Shelves;
 
 /// The objects of a cluster as they are now: what [`Change`]s have made of them.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +55,19 @@ impl ClusterState {
             ObjectName::EndpointSlice { .. } => self.endpoint_slices.take(name).map(Object::EndpointSlice),
             ObjectName::NetworkPolicy { .. } => self.network_policies.take(name).map(Object::NetworkPolicy),
             ObjectName::ClusterPolicy { .. } => self.cluster_policies.take(name).map(Object::ClusterPolicy),
+        }
+    }
+
+    /// The objects as they were given, by kind.
+    pub(crate) fn shelves(&self) -> Shelves<'_> {
+        Shelves {
+            namespaces: &self.namespaces.objects,
+            nodes: &self.nodes.objects,
+            workloads: &self.workloads.objects,
+            services: &self.services.objects,
+            endpoint_slices: &self.endpoint_slices.objects,
+            network_policies: &self.network_policies.objects,
+            cluster_policies: &self.cluster_policies.objects,
         }
     }
 
@@ -157,7 +171,7 @@ mod tests {
 
     fn namespace(name: &str, mark: &str) -> Change {
         let labels = BTreeMap::from([("mark".to_owned(), mark.to_owned())]);
-        let namespace = Namespace { name: name.to_owned(), labels, origin: Origin::none() };
+        let namespace = Namespace { name: name.to_owned(), labels, mode: None, origin: Origin::none() };
         Change::Set(Box::new(Object::Namespace(namespace)))
     }
 

@@ -7,6 +7,7 @@ use anyhow::Context;
 use chainkit_bpf::{Settings, detach_endpoint};
 use chainkit_cluster::EndpointRecord;
 use chainkit_cni::{PluginError, Request, ResultView, Version, code, echo};
+use chainkit_enforce::Keeper;
 use chainkit_node::{Netns, survey};
 
 use crate::node::{Mode, Node, is_whole, recorded};
@@ -111,7 +112,16 @@ fn attach(call: &Call, record: &mut EndpointRecord, netns: &Netns, options: &Opt
     }
     mode.name().clone_into(&mut record.mode);
     let settings = Settings { mode: mode.number(), connections: options.connections, ..Settings::default() };
-    node.put_in_place(&lock, record, settings, options.kit)?;
+    let datapath = node.put_in_place(&lock, record, settings, options.kit)?;
+    let placed = Keeper::new(&datapath, &node.root).place(&lock, record);
+    if let Err(error) = placed {
+        // A pod that would start without its rules does not start.
+        for interface in &record.interfaces {
+            let _ = detach_endpoint(&datapath, &node.pins, &lock, interface.host_ifindex);
+        }
+        let _ = node.store.remove(record);
+        return Err(error).context("cannot tell which policy it has");
+    }
     for old in claims.mine.iter().chain(&claims.nameless) {
         if node.store.path(old) != node.store.path(record) {
             node.store.remove(old)?;

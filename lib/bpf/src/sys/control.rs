@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64},
 };
 
-use chainkit_abi::{Control, OBSERVERS, SPARES};
+use chainkit_abi::{Control, OBSERVERS, SPARES, TABLE_SETS};
 
 /// The control map, mapped into this process.
 ///
@@ -73,6 +73,37 @@ impl ControlWord {
         let index = usize::try_from(index % SPARES).unwrap_or(0);
         // SAFETY: an aligned word inside the mapping, which lives as long as `self`: the index is below the array's length.
         unsafe { AtomicU32::from_ptr((&raw mut (*self.at.as_ptr()).spares).cast::<u32>().add(index)) }
+    }
+
+    /// The generation that applies once the deadline is past.
+    pub(crate) fn fallback(&self) -> &AtomicU64 {
+        // SAFETY: an address inside the mapping.
+        self.word(unsafe { &raw mut (*self.at.as_ptr()).fallback })
+    }
+
+    /// The generation that shadows.
+    pub(crate) fn shadow(&self) -> &AtomicU64 {
+        // SAFETY: an address inside the mapping.
+        self.word(unsafe { &raw mut (*self.at.as_ptr()).shadow })
+    }
+
+    /// The generation in which rules changed last.
+    pub(crate) fn rules_since(&self) -> &AtomicU32 {
+        // SAFETY: an aligned word inside the mapping, which lives as long as `self`.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.at.as_ptr()).rules_since) }
+    }
+
+    /// The highest generation there has been.
+    pub(crate) fn last_generation(&self) -> &AtomicU32 {
+        // SAFETY: an aligned word inside the mapping, which lives as long as `self`.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.at.as_ptr()).last_generation) }
+    }
+
+    /// What tells which policy the tables at a place are.
+    pub(crate) fn tag(&self, set: u32) -> &AtomicU32 {
+        let set = usize::try_from(set % TABLE_SETS).unwrap_or(0);
+        // SAFETY: an aligned word inside the mapping, which lives as long as `self`: the index is below the array's length.
+        unsafe { AtomicU32::from_ptr((&raw mut (*self.at.as_ptr()).tags).cast::<u32>().add(set)) }
     }
 
     /// The generation in force, packed.

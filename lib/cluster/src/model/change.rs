@@ -3,11 +3,13 @@
 use std::fmt;
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use serde::{Deserialize, Serialize};
 
 use super::{ClusterPolicy, ClusterPolicyKind, EndpointSlice, Located, Namespace, Node, Origin, Service, Workload};
 
 /// One change of a cluster.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Change {
     /// The object is new, or has become this. The owner of a workload is the one that it names itself; who owns that one
     /// is known to who keeps them all, such as [`ClusterState`](crate::ClusterState).
@@ -17,7 +19,8 @@ pub enum Change {
 }
 
 /// An object of any kind that means something here.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 #[allow(clippy::large_enum_variant, reason = "it is handed on in a box and kept by its kind")]
 pub enum Object {
     /// A namespace.
@@ -37,7 +40,8 @@ pub enum Object {
 }
 
 /// What an object is known by.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum ObjectName {
     /// A namespace, by its name.
     Namespace(String),
@@ -146,6 +150,18 @@ impl Object {
             Self::EndpointSlice(object) => object.name(),
             Self::NetworkPolicy(object) => object.name(),
             Self::ClusterPolicy(object) => object.name(),
+        }
+    }
+
+    pub(crate) const fn origin_mut(&mut self) -> &mut Origin {
+        match self {
+            Self::Namespace(object) => &mut object.origin,
+            Self::Node(object) => &mut object.origin,
+            Self::Workload(object) => &mut object.origin,
+            Self::Service(object) => &mut object.origin,
+            Self::EndpointSlice(object) => &mut object.origin,
+            Self::NetworkPolicy(object) => &mut object.origin,
+            Self::ClusterPolicy(object) => &mut object.origin,
         }
     }
 

@@ -5,12 +5,12 @@
 //! [`Action::Accept`], `ports` and `protocols` are one list of [`ClusterPort`].
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Protocol;
 
 /// A cluster-wide policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClusterPolicy {
     /// Its kind.
     pub kind: ClusterPolicyKind,
@@ -23,19 +23,24 @@ pub struct ClusterPolicy {
     /// The pods it is about.
     pub subject: ClusterSubject,
     /// Rules on what comes to the subject, first match first (`spec.ingress`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ingress: Vec<ClusterRule>,
     /// Rules on what the subject sends, first match first (`spec.egress`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<ClusterRule>,
 }
 
 /// The kind of a cluster-wide policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ClusterPolicyKind {
     /// `AdminNetworkPolicy` (v1alpha1)
+    #[serde(rename = "AdminNetworkPolicy")]
     Admin,
     /// `BaselineAdminNetworkPolicy` (v1alpha1), a singleton named `default`
+    #[serde(rename = "BaselineAdminNetworkPolicy")]
     BaselineAdmin,
     /// `ClusterNetworkPolicy` (v1alpha2)
+    #[serde(rename = "ClusterNetworkPolicy")]
     Cluster,
 }
 
@@ -52,7 +57,7 @@ impl ClusterPolicyKind {
 }
 
 /// Where a cluster-wide policy stands among the others: Admin, then network policies, then Baseline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Tier {
     /// Before network policies.
     Admin,
@@ -72,7 +77,7 @@ impl Tier {
 }
 
 /// What a rule does with what it matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// Lets it through, whatever comes after (`Allow` in v1alpha1).
     #[serde(alias = "Allow")]
@@ -84,17 +89,19 @@ pub enum Action {
 }
 
 /// The pods a cluster-wide policy is about. One of both is set in a valid one; with none nothing is selected.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(expecting = "a subject")]
 pub struct ClusterSubject {
     /// All pods of these namespaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub namespaces: Option<LabelSelector>,
     /// These pods of these namespaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<PodSelector>,
 }
 
 /// Pods by namespace and label: both must match.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "a selector of namespaces and pods")]
 pub struct PodSelector {
     /// Their namespaces; an empty selector selects all.
@@ -106,31 +113,39 @@ pub struct PodSelector {
 }
 
 /// A rule of a cluster-wide policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClusterRule {
     /// Its name; empty where it has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// What it does.
     pub action: Action,
     /// The other side, any of these (`from` in an ingress rule, `to` in an egress rule).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<ClusterPeer>,
     /// The ports, any of these; `None` is every protocol and port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<Vec<ClusterPort>>,
 }
 
 /// The other side of a rule. One field is set in a valid one; see [`Self::is_known`].
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "a peer")]
 pub struct ClusterPeer {
     /// All pods of these namespaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub namespaces: Option<LabelSelector>,
     /// These pods of these namespaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<PodSelector>,
     /// The addresses of these nodes (egress only).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<LabelSelector>,
     /// CIDRs, in-cluster addresses in them included (egress only).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub networks: Option<Vec<String>>,
     /// Domain names (egress only).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub domain_names: Option<Vec<String>>,
 }
 
@@ -151,7 +166,8 @@ impl ClusterPeer {
 }
 
 /// A port of a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum ClusterPort {
     /// A range of ports of a protocol, both ends included; a single port is a range of one. A first that is above the last
     /// is no port at all.

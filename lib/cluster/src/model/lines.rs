@@ -1,6 +1,11 @@
 //! The lines of an object's fields.
 
 use std::collections::HashMap;
+use std::fmt;
+
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// With how many fields a mapping is looked through by name, and not one by one.
 const MANY_FIELDS: usize = 16;
@@ -84,6 +89,74 @@ impl Lines {
             line = if here.line > 0 { here.line } else { line };
         }
         (Some(here), line)
+    }
+}
+
+/// How deep lines are read: deeper than any object that is read.
+const MAX_DEPTH: usize = 256;
+
+/// One flat sequence, however deep it is: the line, how many fields and how many items there are; each field's name and
+/// what it is, as itself; each item.
+impl Serialize for Lines {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        fn write<Q: SerializeSeq>(lines: &Lines, to: &mut Q) -> Result<(), Q::Error> {
+            for number in [lines.line, lines.fields.len(), lines.items.len()] {
+                to.serialize_element(&number)?;
+            }
+            for (name, field) in &lines.fields {
+                to.serialize_element(name)?;
+                write(field, to)?;
+            }
+            lines.items.iter().try_for_each(|item| write(item, to))
+        }
+        let mut sequence = to.serialize_seq(None)?;
+        write(self, &mut sequence)?;
+        sequence.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Lines {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Read;
+
+        impl<'de> Visitor<'de> for Read {
+            type Value = Lines;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("the lines of an object")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Lines, A::Error> {
+                let lines = read(&mut from, 0)?;
+                match from.next_element::<serde::de::IgnoredAny>()? {
+                    None => Ok(lines),
+                    Some(_) => Err(A::Error::custom("more lines than fields and items")),
+                }
+            }
+        }
+
+        /// Nothing is made room for that is not there.
+        fn read<'de, A: SeqAccess<'de>>(from: &mut A, depth: usize) -> Result<Lines, A::Error> {
+            if depth > MAX_DEPTH {
+                return Err(A::Error::custom(format!("lines nested more than {MAX_DEPTH} deep")));
+            }
+            let mut lines = Lines::at(next(from)?);
+            let (fields, items): (usize, usize) = (next(from)?, next(from)?);
+            for _ in 0..fields {
+                let name: String = next(from)?;
+                lines.push_field(name, read(from, depth + 1)?);
+            }
+            for _ in 0..items {
+                lines.push_item(read(from, depth + 1)?);
+            }
+            Ok(lines)
+        }
+
+        fn next<'de, A: SeqAccess<'de>, T: Deserialize<'de>>(from: &mut A) -> Result<T, A::Error> {
+            from.next_element()?.ok_or_else(|| A::Error::custom("fewer lines than fields and items"))
+        }
+
+        from.deserialize_seq(Read)
     }
 }
 

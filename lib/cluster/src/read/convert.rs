@@ -13,8 +13,8 @@ use super::kinds::{Key, Template, controller, owner};
 use super::text::Body;
 use super::yaml::Fault;
 use crate::model::{
-    EndpointPort, EndpointSlice, Lines, NamedPort, Namespace, Node, Origin, PodFacts, Protocol, Service,
-    ServiceEndpoint, ServicePort, TargetPort, Workload,
+    EndpointPort, EndpointSlice, Lines, MODE_ANNOTATION, Mode, NamedPort, Namespace, Node, Origin, PodFacts, Protocol,
+    Service, ServiceEndpoint, ServicePort, TargetPort, Workload,
 };
 
 /// Fields that were left out, and why; the object counts without them.
@@ -38,6 +38,19 @@ impl Faults {
         }
     }
 
+    /// The mode that an object asks for; `instead` of one that is none.
+    fn mode(&mut self, metadata: &ObjectMeta, instead: Option<Mode>) -> Option<Mode> {
+        let asked = metadata.annotations.as_ref()?.get(MODE_ANNOTATION)?;
+        let mode = Mode::from_name(asked);
+        if mode.is_none() {
+            let asked: String = asked.chars().take(64).collect();
+            let done = instead.map_or_else(|| "left out".to_owned(), |mode| format!("taken for {}", mode.name()));
+            let reason = format!("{asked:?} is no mode: {done}: give observe, audit or enforce");
+            self.push(&format!("metadata.annotations[{MODE_ANNOTATION}]"), reason);
+        }
+        mode.or(instead)
+    }
+
     /// A port number.
     fn port(&mut self, field: &str, number: i32) -> Option<u16> {
         let port = u16::try_from(number).ok().filter(|port| *port > 0);
@@ -58,8 +71,9 @@ impl Faults {
     }
 }
 
-pub(super) fn namespace(namespace: core::Namespace, key: &Key, origin: Origin) -> Namespace {
-    Namespace { name: key.name.clone(), labels: namespace.metadata.labels.unwrap_or_default(), origin }
+pub(super) fn namespace(namespace: core::Namespace, key: &Key, origin: Origin, faults: &mut Faults) -> Namespace {
+    let mode = faults.mode(&namespace.metadata, None);
+    Namespace { name: key.name.clone(), labels: namespace.metadata.labels.unwrap_or_default(), mode, origin }
 }
 
 pub(super) fn node(node: core::Node, key: &Key, origin: Origin, faults: &mut Faults) -> Node {
@@ -104,6 +118,8 @@ pub(super) fn pod(pod: core::Pod, key: &Key, origin: Origin, faults: &mut Faults
         uid: pod.metadata.uid.clone().unwrap_or_default(),
         controller: controller(pod.metadata.owner_references.as_ref()),
         host_addresses: hosts.collect(),
+        // An annotation may only tighten, so one that cannot be understood is the tightest.
+        mode: faults.mode(&pod.metadata, Some(Mode::Enforce)),
     };
     let workload = workload(&spec, "spec", pod.metadata, "Pod", key, origin, faults);
     Workload { addresses, owner, facts: Some(Box::new(facts)), ..workload }

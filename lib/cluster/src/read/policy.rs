@@ -4,7 +4,7 @@
 
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Deserialize;
 
@@ -22,10 +22,11 @@ pub(super) struct RawPolicy {
     spec: RawSpec,
 }
 
-/// Checks a network policy and fills in its namespace.
+/// Checks a network policy and fills in its namespace. Of its metadata only name and namespace are kept: the rest means
+/// nothing to policy, and who managed which field is often the longest part.
 pub(super) fn network_policy(mut policy: NetworkPolicy, key: &Key) -> Result<NetworkPolicy, Wrong> {
-    policy.metadata.namespace = Some(key.namespace.clone());
-    policy.metadata.name = Some(key.name.clone());
+    let (namespace, name) = (Some(key.namespace.clone()), Some(key.name.clone()));
+    policy.metadata = ObjectMeta { namespace, name, ..ObjectMeta::default() };
     // A server's is never missing: one that was not given selects every pod, and isolates it for ingress.
     let spec = policy.spec.get_or_insert_default();
     check_selector(spec.pod_selector.as_ref(), "spec.podSelector")?;

@@ -7,7 +7,9 @@ use std::os::unix::fs::symlink;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Action, ClusterPort, NAMESPACE_NAME_LABEL, NamedPort, Origin, Protocol, TargetPort, Workload};
+use crate::model::{
+    Action, ClusterPort, Mode, NAMESPACE_NAME_LABEL, NamedPort, Origin, Protocol, TargetPort, Workload,
+};
 use crate::selector;
 
 fn read(text: &str) -> Cluster {
@@ -540,5 +542,58 @@ fn a_policy_without_a_spec_is_one_with_nothing_in_it() {
         assert_eq!(told(&cluster), Vec::<String>::new(), "{spec}");
         let policy = &cluster.network_policies[0].value;
         assert_eq!(policy.spec, Some(k8s_openapi::api::networking::v1::NetworkPolicySpec::default()), "{spec}");
+    }
+}
+
+/// A pod and a namespace that ask for a mode.
+fn asking(mode: &str) -> String {
+    let metadata = format!("metadata:\n  name: a\n  annotations:\n    chainkit.dev/mode: {mode}\n");
+    format!("apiVersion: v1\nkind: Pod\n{metadata}---\napiVersion: v1\nkind: Namespace\n{metadata}")
+}
+
+fn modes(cluster: &Cluster) -> (Option<Mode>, Option<Mode>) {
+    let namespace = cluster.namespaces.iter().find(|namespace| namespace.name == "a").unwrap();
+    (cluster.workloads[0].facts.as_ref().unwrap().mode, namespace.mode)
+}
+
+#[test]
+fn pods_and_namespaces_ask_for_a_mode() {
+    for mode in Mode::ALL {
+        let cluster = read(&asking(mode.name()));
+        assert_eq!(told(&cluster), Vec::<String>::new());
+        assert_eq!(modes(&cluster), (Some(mode), Some(mode)));
+    }
+    let cluster = read(&asking("observe").replace("chainkit.dev/mode", "chainkit.dev/other"));
+    assert_eq!((modes(&cluster), told(&cluster).len()), ((None, None), 0));
+}
+
+#[test]
+fn a_mode_that_is_none_is_told_and_is_the_tightest_for_a_pod_and_nothing_for_a_namespace() {
+    for mode in ["Enforce", "none", "\"\"", "' audit'"] {
+        let cluster = read(&asking(mode));
+        assert_eq!(modes(&cluster), (Some(Mode::Enforce), None), "{mode}");
+        let told = told(&cluster);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].starts_with("in.yaml:6: document 1: Pod/default/a: metadata.annotations[chainkit.dev/mode]"));
+        assert!(told[0].ends_with("is no mode: taken for enforce: give observe, audit or enforce"), "{told:?}");
+        assert!(told[1].starts_with("in.yaml:13: document 2: Namespace/a: "), "{told:?}");
+        assert!(told[1].ends_with("is no mode: left out: give observe, audit or enforce"), "{told:?}");
+    }
+}
+
+#[test]
+fn a_mode_is_read_of_json_and_of_a_watch_as_well() {
+    let object = |kind: &str| {
+        format!(
+            r#"{{"apiVersion":"v1","kind":"{kind}","metadata":{{"name":"a","annotations":{{"chainkit.dev/mode":"audit"}}}}}}"#
+        )
+    };
+    let list = format!(r#"{{"apiVersion":"v1","kind":"List","items":[{},{}]}}"#, object("Pod"), object("Namespace"));
+    let event = |kind| format!("{{\"type\":\"MODIFIED\",\"object\":{}}}\n", object(kind));
+    let watch = format!("{}{}", event("Pod"), event("Namespace"));
+    for text in [list, watch] {
+        let cluster = read(&text);
+        assert_eq!(told(&cluster), Vec::<String>::new());
+        assert_eq!(modes(&cluster), (Some(Mode::Audit), Some(Mode::Audit)), "{text}");
     }
 }

@@ -212,7 +212,7 @@ fn convert(body: Body<'_>, place: &Place, key: &Key, faults: &mut Faults) -> Res
         }
         Kind::Namespace => {
             let (namespace, lines) = body.typed(origin.line)?;
-            (Object::Namespace(convert::namespace(namespace, key, origin)), lines)
+            (Object::Namespace(convert::namespace(namespace, key, origin, faults)), lines)
         }
         Kind::Node => {
             let (node, lines) = body.typed(origin.line)?;

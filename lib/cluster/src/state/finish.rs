@@ -106,6 +106,7 @@ fn add_namespaces(cluster: &mut Cluster) {
     cluster.namespaces.extend(missing.into_iter().map(|name| Namespace {
         name,
         labels: Labels::new(),
+        mode: None,
         origin: Origin::none(),
     }));
     for namespace in &mut cluster.namespaces {

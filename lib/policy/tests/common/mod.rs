@@ -21,7 +21,7 @@ pub fn ip(text: &str) -> IpAddr {
 }
 
 pub fn namespace(name: &str, of: &[(&str, &str)]) -> Namespace {
-    Namespace { name: name.to_owned(), labels: labels(of), origin: Origin::none() }
+    Namespace { name: name.to_owned(), labels: labels(of), mode: None, origin: Origin::none() }
 }
 
 pub fn node(name: &str, of: &[(&str, &str)], addresses: &[&str]) -> Node {

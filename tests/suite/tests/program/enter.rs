@@ -189,7 +189,7 @@ fn a_later_policy_judges_it_in_the_direction_it_was_opened_in() {
                 // Traffic while it only observes, of one of the two.
                 assert_eq!(node.run(FROM_POD, &ends.outgoing(TCP, &tcp(40000, 443, ACK, 0))), NEXT);
                 node.set(judging(mode::ENFORCE, isolated));
-                node.datapath.set_active(Active { generation: 1, ..Active::default() });
+                node.datapath.set_active(Active { generation: 1, ..Active::default() }, 0);
                 let case = format!("isolated {isolated}, opened {opened}, IPv{family}");
                 for (program, segment, datagram) in [
                     (FROM_POD, ends.outgoing(TCP, &tcp(40000, 443, ACK, 9)), ends.outgoing(UDP, &udp(40000, 53, 9))),

@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// What a generation that nobody need confirm looks like.
-fn confirmed(generation: u16) -> Active {
-    Active { generation, previous: generation - 1, deadline: 0 }
+fn confirmed(generation: u32) -> Active {
+    Active { generation, deadline: 0 }
 }
 
 fn told(observer: &mut Observer) -> Vec<(u8, u8, u8)> {
@@ -48,7 +48,7 @@ fn a_tightened_policy_ends_what_it_denies_in_both_directions() {
         drain(&mut observer);
 
         node.set(judging(mode::ENFORCE, ISOLATED_EGRESS));
-        node.datapath.set_active(confirmed(number));
+        node.datapath.set_active(confirmed(number), 0);
         // A packet to the pod, yet of a connection that the pod opened: egress decides.
         assert_eq!(node.run(TO_POD, &back(by_pod)), SHOT);
         assert_eq!(node.counted(), [(Counter::Dropped, 1)]);
@@ -78,7 +78,7 @@ fn the_mirror_of_it_for_ingress() {
         node.run(FROM_POD, &there(by_pod));
         node.run(TO_POD, &back(by_peer));
         node.set(judging(mode::ENFORCE, ISOLATED_INGRESS));
-        node.datapath.set_active(confirmed(number));
+        node.datapath.set_active(confirmed(number), 0);
         assert_eq!(node.run(FROM_POD, &there(by_peer)), SHOT);
         assert_eq!(node.connection(by_peer, UDP, 40000, 53), None);
         assert_eq!(node.run(TO_POD, &back(by_pod)), NEXT);
@@ -104,7 +104,7 @@ fn errors_about_a_connection_that_the_new_policy_denies_do_not_pass() {
             ends.incoming(ends.icmp(), &icmp(unreachable, 0, [0; 4], &about))
         };
         assert_eq!(node.run(TO_POD, &error(by_pod)), NEXT, "nothing has changed yet");
-        node.datapath.set_active(confirmed(number));
+        node.datapath.set_active(confirmed(number), 0);
         assert_eq!(node.run(TO_POD, &error(by_pod)), SHOT);
         // Allowed again, it passes, although no packet of the connection came in between.
         node.set(judging(mode::ENFORCE, ISOLATED_INGRESS));
@@ -138,14 +138,14 @@ fn a_changed_verdict_is_told_and_stays_with_the_connection() {
     for family in [4, 6] {
         let ends = node.ends(family);
         node.set(observing());
-        node.datapath.set_active(confirmed(1));
+        node.datapath.set_active(confirmed(1), 0);
         node.run(FROM_POD, &there(ends));
         node.run(TO_POD, &back(ends));
         drain(&mut observer);
         node.counted();
         // It would be denied now.
         node.set(judging(mode::AUDIT, ISOLATED_EGRESS));
-        node.datapath.set_active(confirmed(2));
+        node.datapath.set_active(confirmed(2), 0);
         assert_eq!(node.run(TO_POD, &back(ends)), NEXT);
         assert_eq!(told(&mut observer), [(kind::VERDICT, 0, verdict::AUDIT)]);
         assert_eq!(node.counted(), [(Counter::Audited, 1)]);
@@ -155,13 +155,13 @@ fn a_changed_verdict_is_told_and_stays_with_the_connection() {
         assert_eq!(node.run(TO_POD, &back(ends)), NEXT);
         assert_eq!((told(&mut observer), node.counted()), (vec![], vec![]));
         // The same answer under the next generation is nothing to tell.
-        node.datapath.set_active(confirmed(3));
+        node.datapath.set_active(confirmed(3), 0);
         assert_eq!(node.run(FROM_POD, &there(ends)), NEXT);
         assert_eq!(told(&mut observer), []);
         assert_eq!(node.connection(ends, UDP, 40000, 53).unwrap().generation, 3);
         // A loosened policy needs no flush.
         node.set(judging(mode::AUDIT, 0));
-        node.datapath.set_active(confirmed(4));
+        node.datapath.set_active(confirmed(4), 0);
         assert_eq!(node.run(FROM_POD, &there(ends)), NEXT);
         assert_eq!(told(&mut observer), [(kind::VERDICT, 0, verdict::FORWARDED)]);
         assert_eq!(node.connection(ends, UDP, 40000, 53).unwrap().tx_packets, 3);
@@ -175,7 +175,7 @@ fn new_connections_and_their_events_bear_the_generation_that_judged() {
     }
     let node = Node::new(observing());
     let mut observer = node.observe(ObserverFilter::default());
-    node.datapath.set_active(confirmed(65535));
+    node.datapath.set_active(confirmed(65535), 0);
     for family in [4, 6] {
         let ends = node.ends(family);
         node.run(FROM_POD, &there(ends));
@@ -194,13 +194,13 @@ fn past_its_deadline_an_unconfirmed_generation_gives_way_to_the_one_before() {
     for family in [4, 6] {
         let ends = node.ends(family);
         let generation = |node: &Node| node.connection(ends, UDP, 40000, 53).unwrap().generation;
-        node.datapath.set_active(Active { generation: 8, previous: 7, deadline: now + 600 });
+        node.datapath.set_active(Active { generation: 8, deadline: now + 600 }, 7);
         node.run(FROM_POD, &there(ends));
         assert_eq!(generation(&node), 8, "there is time yet");
-        node.datapath.set_active(Active { generation: 8, previous: 7, deadline: now - 1 });
+        node.datapath.set_active(Active { generation: 8, deadline: now - 1 }, 7);
         node.run(FROM_POD, &there(ends));
         assert_eq!(generation(&node), 7, "nobody confirmed it in time");
-        node.datapath.set_active(confirmed(8));
+        node.datapath.set_active(confirmed(8), 0);
         node.run(FROM_POD, &there(ends));
         assert_eq!(generation(&node), 8, "confirmed after all");
     }

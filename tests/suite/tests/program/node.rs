@@ -79,7 +79,14 @@ impl Node {
     }
 
     pub(crate) fn run_in(&self, program: Program, frame: &[u8], context: TestContext) -> i32 {
-        self.datapath.test_run(program, frame, context, 1).unwrap().answer
+        // What goes to the pod has come in somewhere: a packet that the node makes itself is another matter.
+        let ingress_ifindex = if program == TO_POD { 2 } else { 0 };
+        self.datapath.test_run(program, frame, TestContext { ingress_ifindex, ..context }, 1).unwrap().answer
+    }
+
+    /// Runs a frame that the node itself sends to the pod.
+    pub(crate) fn run_as_node(&self, frame: &[u8]) -> i32 {
+        self.datapath.test_run(TO_POD, frame, TestContext::default(), 1).unwrap().answer
     }
 
     /// What was counted node-wide since this was last asked; counters that stood still are left out.
@@ -160,7 +167,7 @@ impl Drop for Lent {
     fn drop(&mut self) {
         let Some(datapath) = self.datapath.take().filter(|_| !thread::panicking()) else { return };
         assert_eq!(datapath.control_value().unwrap().observers, 0, "an observer outlives its node");
-        datapath.set_active(Active::default());
+        datapath.set_active(Active::default(), 0);
         let lock = NodeLock::take(self.root.path()).unwrap();
         for (_, endpoint) in datapath.endpoints().unwrap() {
             datapath.remove_endpoint(&lock, endpoint.ifindex).unwrap();

@@ -119,7 +119,7 @@ fn what_makes_no_entry_is_in_a_counter_of_its_own() {
     // A connection that a tightened policy ends: what it had counted stays.
     assert_eq!(node.run(FROM_POD, &ends.outgoing(UDP, &udp(7, 8, 0))), NEXT);
     node.set(judging(mode::ENFORCE, ISOLATED_INGRESS | ISOLATED_EGRESS));
-    node.datapath.set_active(Active { generation: 1, ..Active::default() });
+    node.datapath.set_active(Active { generation: 1, ..Active::default() }, 0);
     assert_eq!(node.run(FROM_POD, &ends.outgoing(UDP, &udp(7, 8, 0))), SHOT);
     let totals = totals(&node);
     assert_eq!((totals.connections, totals.from_pod.packets, totals.dropped), (0, 1, 8));

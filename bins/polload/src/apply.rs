@@ -1,0 +1,195 @@
+//! `polload apply`: puts policy in force on this node, wholly or not at all.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use chainkit_cli::{Exit, Failure, Log, OutputArgs, Progress, Row, write_rows};
+use chainkit_enforce::{Keeper, Marker, Prepared, RuleChange, Store};
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::inputs::Inputs;
+use crate::kernel::modes::NodeArgs;
+use crate::kernel::tables::{Size, Tables};
+use crate::kernel::{failure, install, node_lock, policy_lock, store_failure};
+use crate::plan;
+
+/// What `polload apply` can be asked.
+#[derive(Args, Debug)]
+pub(crate) struct Ask {
+    #[command(flatten)]
+    inputs: Inputs,
+
+    #[command(flatten)]
+    node: NodeArgs,
+
+    /// Go back by itself to what was in force before, unless `polload confirm` comes within this time, such as 10m
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    confirm: Option<Duration>,
+
+    /// Only say what would change
+    #[arg(long, conflicts_with = "confirm")]
+    dry_run: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// What was put in force.
+#[derive(Debug, Serialize)]
+struct Applied {
+    kind: &'static str,
+    generation: u32,
+    node: String,
+    #[serde(flatten)]
+    size: Size,
+    /// Endpoints on this node that are judged by it.
+    endpoints: usize,
+    /// When it goes back unless it is confirmed.
+    confirm_before: Option<Timestamp>,
+    /// From the objects read to policy in force, in milliseconds.
+    ms: f64,
+}
+
+impl Row for Applied {
+    const HEADER: &'static [&'static str] = &[
+        "GENERATION",
+        "NODE",
+        "POLICIES",
+        "PODS",
+        "ENDPOINTS",
+        "CLASSES",
+        "RULES",
+        "ROWS",
+        "ADDRESSES",
+        "CONFIRM BEFORE",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.generation.to_string(),
+            self.node.clone(),
+            self.size.policies.to_string(),
+            format!("{}/{}", self.size.selected_pods, self.size.pods),
+            self.endpoints.to_string(),
+            self.size.classes.to_string(),
+            self.size.rules.to_string(),
+            self.size.rows.to_string(),
+            self.size.addresses.to_string(),
+            self.confirm_before.map(|time| time.to_string()).unwrap_or_default(),
+        ]
+    }
+}
+
+/// The longest time that a confirmation may be waited for: a week.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| format!("{error}; give a time such as 10m or 90s"))?;
+    if time < Duration::from_secs(1) || time > LONGEST {
+        return Err("give at least a second, and a week at most".to_owned());
+    }
+    Ok(time)
+}
+
+pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
+    let root = &ask.node.root.root;
+    chainkit_bpf::Datapath::require_privileges().map_err(crate::kernel::bpf_failure)?;
+    let cluster = ask.inputs.read(log)?;
+    if ask.dry_run {
+        return plan::tell(cluster, &ask.node, ask.output, log);
+    }
+    let _policy = policy_lock(root)?;
+    let started = Instant::now();
+    let mut progress = Progress::new("putting policy in force", 4);
+    let datapath = install(root, &node_lock(root)?)?;
+    let keeper = Keeper::new(&datapath, root);
+    // Also tidies up what has gone back by itself, and finds what a boot has left.
+    keeper.settle(&node_lock(root)?).map_err(failure)?;
+    let numbered = match keeper.saved().map_err(failure)? {
+        Some(saved) => saved.rules().unwrap_or_default(),
+        None => BTreeMap::new(),
+    };
+    let tables = Tables::compile(cluster, &ask.node.how, root, &numbered)?;
+    tell_problems(&tables, log);
+    progress.step();
+    let draft = prepare(keeper.store(), &tables)?;
+    progress.step();
+    let made = chainkit_enforce::kernel::make(tables.compiler.image()).map_err(crate::kernel::bpf_failure)?;
+    progress.step();
+    let marker = marker(&tables, ask.node.how.kept());
+    let prepared = Prepared { image: tables.compiler.image(), pods: &tables.pods, draft, marker, confirm: ask.confirm };
+    let lock = node_lock(root)?;
+    let (generation, _) = keeper.apply_made(&lock, prepared, &made).map_err(failure)?;
+    let endpoints = keeper.standings(&tables.pods).map_err(failure)?.len();
+    drop(lock);
+    forget(&datapath, &numbered, &tables)?;
+    progress.step();
+    drop(progress);
+    let applied = Applied {
+        kind: "Applied",
+        generation,
+        node: tables.node.clone(),
+        size: tables.size(),
+        endpoints,
+        confirm_before: ask.confirm.and_then(|after| Timestamp::now().checked_add(after).ok()),
+        ms: started.elapsed().as_secs_f64() * 1000.0,
+    };
+    write_rows(&mut std::io::stdout().lock(), ask.output.format(), [applied])?;
+    Ok(Exit::Fine)
+}
+
+/// What could not be taken as it stands.
+pub(crate) fn tell_problems(tables: &Tables, log: &Log) {
+    for problem in tables.live.engine().problems() {
+        log.warning(problem.to_string());
+    }
+}
+
+/// Writes the files of what is to be put in force.
+pub(crate) fn prepare(store: &Store, tables: &Tables) -> anyhow::Result<chainkit_enforce::Draft> {
+    let mut draft = store.begin().map_err(store_failure)?;
+    draft.tables(&tables.compiler.image().delta()).map_err(store_failure)?;
+    draft.rules(tables.compiler.rules()).map_err(store_failure)?;
+    draft.pods(&tables.pods).map_err(store_failure)?;
+    draft.objects(tables.live.engine().world().cluster.saved()).map_err(store_failure)?;
+    Ok(draft)
+}
+
+/// What the file says of it.
+pub(crate) fn marker(tables: &Tables, options: BTreeMap<String, serde_json::Value>) -> Marker {
+    let now = Timestamp::now().to_string();
+    Marker {
+        kind: "PolicyMarker".to_owned(),
+        applied_at: now.clone(),
+        objects_at: now,
+        node: tables.node.clone(),
+        options,
+        ..Marker::default()
+    }
+}
+
+/// Rules that are no more have decided nothing, should their numbers be given to others.
+fn forget(
+    datapath: &chainkit_bpf::Datapath,
+    numbered: &BTreeMap<u32, chainkit_enforce::RuleEntry>,
+    tables: &Tables,
+) -> anyhow::Result<()> {
+    let kept: std::collections::HashSet<u32> = tables
+        .compiled
+        .rules
+        .iter()
+        .filter_map(|change| match change {
+            RuleChange::Set(rule) if numbered.contains_key(&rule.number) => Some(rule.number),
+            _ => None,
+        })
+        .collect();
+    let gone: Vec<u32> = numbered.keys().copied().filter(|number| !kept.contains(number)).collect();
+    datapath.forget_hits(&gone).map_err(crate::kernel::bpf_failure)
+}
+
+/// An error for what asks for more than there is.
+pub(crate) fn nothing_in_force() -> anyhow::Error {
+    Failure::new(Exit::No, "no policy is in force on this node").remedy("put one in force with polload apply").into()
+}

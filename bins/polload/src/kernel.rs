@@ -1,0 +1,94 @@
+//! What the commands share that have to do with this node's kernel.
+
+pub(crate) mod modes;
+pub(crate) mod pods;
+pub(crate) mod tables;
+
+use std::path::Path;
+use std::time::Duration;
+
+use chainkit_bpf::{Datapath, NodeLock, Pins, RunLock};
+use chainkit_cli::{Exit, Failure};
+use chainkit_enforce::{CompileError, KeepError, Keeper, StoreError};
+
+/// How long to wait for another process that changes endpoints, which takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long to wait for another that changes policy: one that does so takes seconds, one that follows a cluster never ends.
+const POLICY_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The pinned datapath of the node whose root is `root`, loaded where it is not there yet.
+pub(crate) fn install(root: &Path, lock: &NodeLock) -> anyhow::Result<Datapath> {
+    Datapath::install(&Pins::below(root), lock).map_err(bpf_failure)
+}
+
+/// The pinned datapath; `None`: there is none.
+pub(crate) fn open(root: &Path) -> anyhow::Result<Option<Datapath>> {
+    Datapath::require_privileges().map_err(bpf_failure)?;
+    let Some(datapath) = Datapath::open(&Pins::below(root)).map_err(bpf_failure)? else { return Ok(None) };
+    if datapath.is_of_this_namespace().map_err(bpf_failure)? {
+        return Ok(Some(datapath));
+    }
+    Err(Failure::new(Exit::Failed, "the pinned datapath is of another network namespace")
+        .remedy("run this in the node's network namespace, or give --root another tree")
+        .into())
+}
+
+/// The same for commands that make no sense without one.
+pub(crate) fn open_there(root: &Path) -> anyhow::Result<Datapath> {
+    open(root)?.ok_or_else(|| {
+        Failure::new(Exit::Failed, "no datapath is installed on this node")
+            .remedy("attach the pods (cni-chain adopt --all), or put policy in force (polload apply)")
+            .into()
+    })
+}
+
+/// The lock under which endpoints are changed.
+pub(crate) fn node_lock(root: &Path) -> anyhow::Result<NodeLock> {
+    NodeLock::take_within(root, PATIENCE).map_err(bpf_failure)
+}
+
+/// The lock of those who change policy.
+pub(crate) fn policy_lock(root: &Path) -> anyhow::Result<RunLock> {
+    policy_lock_within(root, POLICY_PATIENCE)
+}
+
+/// The same with another patience.
+pub(crate) fn policy_lock_within(root: &Path, patience: Duration) -> anyhow::Result<RunLock> {
+    Keeper::lock(root, patience).map_err(|error| match error {
+        KeepError::Kernel(held @ chainkit_bpf::Error::Held { .. }) => {
+            Failure::new(Exit::Failed, format!("another polload keeps this node's policy: {held}"))
+                .remedy("if it is a polload watch, change the objects it follows, or end it first; polload clear --now waits for nobody")
+                .into()
+        }
+        other => failure(other),
+    })
+}
+
+/// An error with the exit code that it asks for.
+pub(crate) fn failure(error: KeepError) -> anyhow::Error {
+    match error {
+        KeepError::Kernel(error) => bpf_failure(error),
+        KeepError::NothingToConfirm | KeepError::TooLate => Failure::new(Exit::No, error.to_string()).into(),
+        other => Failure::new(Exit::Failed, other.to_string()).into(),
+    }
+}
+
+/// The same of what the kernel refused.
+pub(crate) fn bpf_failure(error: chainkit_bpf::Error) -> anyhow::Error {
+    use chainkit_bpf::Error;
+    let exit = match &error {
+        Error::Privilege { .. } | Error::Load(_) | Error::Unsupported(_) | Error::NoBpffs(_) => Exit::Unsupported,
+        _ => Exit::Failed,
+    };
+    Failure::new(exit, error.to_string()).into()
+}
+
+/// The same of the disk.
+pub(crate) fn store_failure(error: StoreError) -> anyhow::Error {
+    failure(KeepError::Store(error))
+}
+
+/// The same of policy that does not fit.
+pub(crate) fn compile_failure(error: CompileError) -> anyhow::Error {
+    Failure::new(Exit::Failed, error.to_string()).into()
+}

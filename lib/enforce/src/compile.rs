@@ -1,0 +1,524 @@
+//! From the tables of `chainkit-policy` to what the kernel's tables hold, kept up as they change.
+//!
+//! Each step says what became of its input as entries of a [`Delta`]; the [`Image`] is what they add up to. Numbers of rules stay what
+//! they are for as long as the rule is there, also over a new compilation that is given the numbers of the one before.
+
+mod numbers;
+mod places;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
+
+use chainkit_abi::{
+    BackendOf, BackendsOf, PortRuns, Prefix4, Prefix6, RULES, RowKey, Run, Side, VirtualKey, address, ground, side_of,
+};
+use chainkit_cluster::model::Protocol;
+use chainkit_policy::rules::Action;
+use chainkit_policy::{
+    ClassId, Decision, Direction, Engine, Family, Ground, Live, PolicyId, PortTable, Prefix, Tables, Transport, Update,
+    Verdict, Virtual,
+};
+
+use crate::delta::Delta;
+use crate::image::{Image, ImageError};
+use crate::store::{RuleChange, RuleEntry};
+use numbers::Numbers;
+use places::Places;
+
+/// Why policy does not fit into tables.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// More rules than there are numbers.
+    #[error(
+        "{policy} brings the rules of this node to more than the {most} that can be told apart: give it fewer rules, or \
+         policies that select fewer of this node's pods"
+    )]
+    Rules {
+        /// The policy whose rule found no number.
+        policy: String,
+        /// How many there may be.
+        most: u32,
+    },
+    /// More classes than a value of the tables can name.
+    #[error("addresses are of more than {most} kinds by what rules say of them: use fewer different peers")]
+    Classes {
+        /// How many there may be.
+        most: u32,
+    },
+    /// An array would be longer than it may be.
+    #[error(transparent)]
+    Table(#[from] ImageError),
+}
+
+/// What one step has come to.
+#[derive(Clone, Debug, Default)]
+pub struct Compiled {
+    /// What is to be written.
+    pub delta: Delta,
+    /// Rules that have come, changed or gone.
+    pub rules: Vec<RuleChange>,
+    /// Whether the delta may be written into tables that are in force, entry by entry: nothing that is looked up today is answered
+    /// otherwise, but for the addresses and services that it is about.
+    pub in_place: bool,
+    /// Whether anything that rules say has changed, and not only who has which address.
+    pub rules_changed: bool,
+}
+
+/// Makes the kernel's tables of policy's, and makes them follow.
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    image: Image,
+    numbers: Numbers,
+    ports: HashMap<u32, Ports>,
+    runs: Places,
+    backends: Places,
+    lists: HashMap<u32, (u32, u32)>,
+    addresses: HashMap<IpAddr, Marks>,
+    nodes: HashSet<IpAddr>,
+    /// By side the port table of all classes without a row, and the rule that isolation is told by.
+    sides: HashMap<u32, (u32, Option<u32>)>,
+    /// Rows whose classes nobody is of any more: they are taken out with the next change that is not made in place.
+    left_over: HashSet<RowKey>,
+}
+
+/// A port table in the kernel.
+#[derive(Clone, Debug)]
+struct Ports {
+    table: PortTable,
+    first: u32,
+    count: u32,
+    /// Rows and sides that lead to it.
+    held: u32,
+    rules: Vec<u32>,
+}
+
+/// What is known of an address.
+#[derive(Clone, Copy, Debug, Default)]
+struct Marks {
+    class: Option<ClassId>,
+    /// How many ports of services are met there.
+    services: u32,
+}
+
+impl Marks {
+    fn value(self, is_node: bool) -> Option<u32> {
+        if self.class.is_none() && self.services == 0 && !is_node {
+            return None;
+        }
+        let services = if self.services > 0 { address::VIRTUAL } else { 0 };
+        let node = if is_node { address::NODE } else { 0 };
+        Some(self.class.unwrap_or(address::AS_PREFIX) | services | node)
+    }
+}
+
+/// The number by which the kernel knows rules of this id.
+#[must_use]
+pub const fn policy_number(policy: PolicyId) -> u32 {
+    policy + 1
+}
+
+/// The place in `SIDES` of rules in a direction.
+#[must_use]
+pub const fn side_number(policy: PolicyId, direction: Direction) -> u32 {
+    side_of(policy_number(policy), direction.index() as u32)
+}
+
+impl Compiler {
+    /// Compiles all of `live`; rules that are among `numbered` keep their numbers.
+    ///
+    /// # Errors
+    /// Where it does not fit.
+    pub fn new(live: &Live, numbered: &BTreeMap<u32, RuleEntry>) -> Result<(Self, Compiled), CompileError> {
+        let mut compiler = Self {
+            image: Image::default(),
+            numbers: Numbers::keeping(numbered),
+            ports: HashMap::new(),
+            runs: Places::default(),
+            backends: Places::default(),
+            lists: HashMap::new(),
+            addresses: HashMap::new(),
+            nodes: HashSet::new(),
+            sides: HashMap::new(),
+            left_over: HashSet::new(),
+        };
+        let compiled = compiler.follow(live.engine(), live.tables(), &everything(live.tables()))?;
+        Ok((compiler, compiled))
+    }
+
+    /// Follows what became of the tables of `live`.
+    ///
+    /// # Errors
+    /// Where it does not fit; then this is of no use any more, and all is to be compiled anew.
+    pub fn update(&mut self, live: &Live, update: &Update) -> Result<Compiled, CompileError> {
+        self.follow(live.engine(), live.tables(), update)
+    }
+
+    /// What the tables hold.
+    #[must_use]
+    pub const fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// The rules by their numbers.
+    #[must_use]
+    pub fn rules(&self) -> Vec<RuleEntry> {
+        self.numbers.all()
+    }
+
+    fn follow(&mut self, engine: &Engine<'_>, tables: &Tables, update: &Update) -> Result<Compiled, CompileError> {
+        let mut delta = Delta::default();
+        let mut step = Step::default();
+        self.rows(engine, tables, update, &mut delta, &mut step)?;
+        self.services(update, &mut delta, &mut step);
+        self.prefixes(update, &mut delta);
+        self.classes(tables, update, &mut delta, &mut step)?;
+        let rows_changed = step.replaces
+            || delta.rows.iter().any(|(key, value)| value.is_some() && self.image.rows.contains_key(key))
+            || !delta.prefixes4.is_empty()
+            || !delta.prefixes6.is_empty();
+        let reuses = step.classes.iter().any(|class| self.left_over.iter().any(|key| key.class == *class));
+        let in_place = !rows_changed && !reuses;
+        if in_place {
+            // A packet under way may have found the class and not yet its row.
+            delta.rows.retain(|(key, value)| value.is_some() || !self.left_over.insert(*key));
+        } else {
+            let written: HashSet<RowKey> = delta.rows.iter().map(|(key, _)| *key).collect();
+            let rest = self.left_over.drain().filter(|key| !written.contains(key));
+            delta.rows.extend(rest.map(|key| (key, None)));
+        }
+        self.image.apply(&delta)?;
+        self.runs.free(&mut step.free_runs);
+        self.backends.free(&mut step.free_backends);
+        let rules = self.numbers.changes();
+        Ok(Compiled { delta, rules_changed: rows_changed || !rules.is_empty(), rules, in_place })
+    }
+
+    /// Rows and sides, and the port tables that they lead to.
+    fn rows(
+        &mut self,
+        engine: &Engine<'_>,
+        tables: &Tables,
+        update: &Update,
+        delta: &mut Delta,
+        step: &mut Step,
+    ) -> Result<(), CompileError> {
+        // First everything lets go, since the number of a table that nobody has may have been given to another.
+        for (policy, direction, class, _) in &update.rows {
+            let side = side_number(*policy, *direction);
+            match class {
+                Some(class) => {
+                    let key = RowKey { side, class: *class };
+                    let was = self.image.rows.get(&key).copied().filter(|_| !self.left_over.contains(&key));
+                    was.into_iter().for_each(|table| self.let_go(table));
+                }
+                None => {
+                    if let Some((table, rule)) = self.sides.remove(&side) {
+                        self.let_go(table);
+                        rule.into_iter().for_each(|rule| self.numbers.release(rule));
+                    }
+                }
+            }
+        }
+        for (policy, direction, class, table) in &update.rows {
+            let side = side_number(*policy, *direction);
+            match (class, table) {
+                (Some(class), Some(table)) => {
+                    self.check_class(*class)?;
+                    let key = RowKey { side, class: *class };
+                    self.hold(engine, tables, *table, delta, step)?;
+                    if self.left_over.remove(&key) {
+                        // It is in the kernel still, and what it leads to is another's.
+                        step.replaces = true;
+                    }
+                    delta.rows.push((key, Some(*table)));
+                }
+                (Some(class), None) => {
+                    let key = RowKey { side, class: *class };
+                    // A class that is still somebody's is answered otherwise from now on.
+                    step.replaces |= engine.classes().is_held(*class) && self.image.rows.contains_key(&key);
+                    if self.image.rows.contains_key(&key) {
+                        delta.rows.push((key, None));
+                    }
+                }
+                (None, Some(table)) => {
+                    step.replaces = true;
+                    self.hold(engine, tables, *table, delta, step)?;
+                    let (isolated_by, restricts) = self.side(engine, *policy, *direction)?;
+                    self.sides.insert(side, (*table, isolated_by));
+                    let value = Side {
+                        table: *table,
+                        isolated_by: isolated_by.unwrap_or(0),
+                        restricts: restricts.into(),
+                        pad: 0,
+                    };
+                    delta.sides.push((side, value));
+                }
+                (None, None) => {
+                    step.replaces = true;
+                    delta.sides.push((side, Side::default()));
+                }
+            }
+        }
+        let unused: Vec<u32> = self.ports.iter().filter(|(_, ports)| ports.held == 0).map(|(id, _)| *id).collect();
+        for id in unused {
+            if let Some(ports) = self.ports.remove(&id) {
+                step.free_runs.push((ports.first, ports.count));
+                ports.rules.into_iter().for_each(|rule| self.numbers.release(rule));
+            }
+        }
+        Ok(())
+    }
+
+    fn let_go(&mut self, table: u32) {
+        if let Some(ports) = self.ports.get_mut(&table) {
+            ports.held = ports.held.saturating_sub(1);
+        }
+    }
+
+    /// One more row leads to a port table.
+    fn hold(
+        &mut self,
+        engine: &Engine<'_>,
+        tables: &Tables,
+        id: u32,
+        delta: &mut Delta,
+        step: &mut Step,
+    ) -> Result<(), CompileError> {
+        let Some(table) = tables.port_table(id) else { return Ok(()) };
+        if let Some(ports) = self.ports.get_mut(&id)
+            && (ports.held > 0 && step.checked.contains(&id) || ports.table == *table)
+        {
+            ports.held += 1;
+            step.checked.insert(id);
+            return Ok(());
+        }
+        let mut runs: Vec<Run> = Vec::new();
+        let mut rules = Vec::new();
+        let mut starts = [0; 5];
+        let of_transport = Transport::ALL.into_iter().zip(1..);
+        for (transport, next) in of_transport {
+            let before = runs.len();
+            for (_, last, decision) in table.rows(transport) {
+                runs.push(self.run(engine, last, decision, &mut rules)?);
+            }
+            match runs.get_mut(before..).and_then(<[Run]>::last_mut) {
+                // A packet of what has no ports asks for port 0, and the last run is for all that come after it.
+                Some(run) => run.last = u16::MAX,
+                None => runs.push(Run { last: u16::MAX, allowed: 1, ..Run::default() }),
+            }
+            if let Some(start) = starts.get_mut(next) {
+                *start = number(runs.len());
+            }
+        }
+        let count = number(runs.len());
+        let first = self.runs.take(count);
+        let ports = Ports { table: table.clone(), first, count, held: 1, rules };
+        if let Some(old) = self.ports.insert(id, ports) {
+            // The kernel has what is no row's any more under this number.
+            step.free_runs.push((old.first, old.count));
+            old.rules.into_iter().for_each(|rule| self.numbers.release(rule));
+        }
+        step.replaces |= self.image.ports.get(id as usize).is_some_and(|ports| *ports != PortRuns::default());
+        step.checked.insert(id);
+        delta.runs.extend((first..).zip(runs));
+        delta.ports.push((id, PortRuns { starts: starts.map(|start| first + start), pad: 0 }));
+        Ok(())
+    }
+
+    fn run(
+        &mut self,
+        engine: &Engine<'_>,
+        last: u16,
+        decision: Decision,
+        rules: &mut Vec<u32>,
+    ) -> Result<Run, CompileError> {
+        let allowed = (decision.verdict == Verdict::Allowed).into();
+        let (ground, rule) = match decision.ground {
+            Ground::Default => (ground::DEFAULT, 0),
+            Ground::OwnNode => (ground::OWN_NODE, 0),
+            Ground::Isolated { .. } => (ground::ISOLATED, 0),
+            Ground::Rule(at) => {
+                let rule = self.numbers.rule(engine.rules(), at)?;
+                rules.push(rule);
+                (ground::RULE, rule)
+            }
+        };
+        Ok(Run { last, allowed, ground, rule })
+    }
+
+    /// The rule that isolation in a direction is told by, and whether anything may be denied there.
+    fn side(
+        &mut self,
+        engine: &Engine<'_>,
+        policy: PolicyId,
+        direction: Direction,
+    ) -> Result<(Option<u32>, bool), CompileError> {
+        let Some(rules) = engine.policies().get(policy as usize) else { return Ok((None, false)) };
+        let isolating: Vec<(u32, u32)> = rules.isolated_by(engine.rules(), direction).collect();
+        let denies = rules.rules(engine.rules(), direction).any(|(_, rule)| rule.action == Action::Deny);
+        if isolating.is_empty() {
+            return Ok((None, denies));
+        }
+        Ok((Some(self.numbers.isolation(engine.rules(), direction, &isolating)?), true))
+    }
+
+    fn check_class(&self, class: ClassId) -> Result<(), CompileError> {
+        if class < address::AS_PREFIX { Ok(()) } else { Err(CompileError::Classes { most: address::AS_PREFIX }) }
+    }
+
+    /// Backends, and the addresses and ports that lead to them.
+    fn services(&mut self, update: &Update, delta: &mut Delta, step: &mut Step) {
+        for (id, endpoints) in &update.backends {
+            if let Some(old) = self.lists.remove(id) {
+                step.free_backends.push(old);
+                // Whoever is led there now meets another list, of which a part may be there.
+                step.replaces |= endpoints.is_some();
+            }
+            let Some(endpoints) = endpoints else { continue };
+            let count = number(endpoints.len());
+            let first = self.backends.take(count);
+            self.lists.insert(*id, (first, count));
+            let entries = endpoints.iter().map(|(class, port)| BackendOf { class: *class, port: *port, pad: 0 });
+            delta.backends.extend((first..).zip(entries));
+            // A number used again: nobody is led there, or the address that is has moved first.
+            step.replaces |= self.image.backends_of.get(*id as usize).is_some_and(|of| *of != BackendsOf::default());
+            delta.backends_of.push((*id, BackendsOf { first, count }));
+        }
+        for (target, id) in &update.virtuals {
+            let key = virtual_key(target);
+            let was = self.image.virtuals.contains_key(&key);
+            if let Virtual::Address(address, ..) = target {
+                let marks = self.addresses.entry(*address).or_default();
+                match (was, id.is_some()) {
+                    (false, true) => marks.services += 1,
+                    (true, false) => marks.services = marks.services.saturating_sub(1),
+                    _ => {}
+                }
+                step.addresses.insert(*address);
+            }
+            delta.virtuals.push((key, *id));
+        }
+    }
+
+    fn prefixes(&self, update: &Update, delta: &mut Delta) {
+        for (prefix, class) in &update.prefixes {
+            match prefix_key(prefix) {
+                Ok(key) => delta.prefixes4.push((key, *class)),
+                Err(key) => delta.prefixes6.push((key, *class)),
+            }
+        }
+    }
+
+    /// What is known of each address, by the address itself.
+    fn classes(
+        &mut self,
+        tables: &Tables,
+        update: &Update,
+        delta: &mut Delta,
+        step: &mut Step,
+    ) -> Result<(), CompileError> {
+        for (address, class) in &update.addresses {
+            class.map_or(Ok(()), |class| self.check_class(class))?;
+            self.addresses.entry(*address).or_default().class = *class;
+            step.addresses.insert(*address);
+            step.classes.extend(*class);
+        }
+        if tables.nodes != self.nodes {
+            step.addresses.extend(tables.nodes.symmetric_difference(&self.nodes));
+            self.nodes.clone_from(&tables.nodes);
+        }
+        for address in &step.addresses {
+            let marks = self.addresses.get(address).copied().unwrap_or_default();
+            let value = marks.value(self.nodes.contains(address));
+            if marks.class.is_none() && marks.services == 0 {
+                self.addresses.remove(address);
+            }
+            match address {
+                IpAddr::V4(address) => delta.classes4.push((address.octets(), value)),
+                IpAddr::V6(address) => delta.classes6.push((address.octets(), value)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a step keeps until its end.
+#[derive(Debug, Default)]
+struct Step {
+    /// Something that is looked up today is answered otherwise.
+    replaces: bool,
+    /// Stretches of arrays that are free from the next step on.
+    free_runs: Vec<(u32, u32)>,
+    free_backends: Vec<(u32, u32)>,
+    /// Port tables that are known to be what the kernel is told.
+    checked: HashSet<u32>,
+    addresses: BTreeSet<IpAddr>,
+    classes: HashSet<ClassId>,
+}
+
+/// All of some tables, as if there had been none.
+fn everything(tables: &Tables) -> Update {
+    let mut update = Update::default();
+    for (policy, rows) in (0..).zip(&tables.policies) {
+        for (direction, rows) in Direction::BOTH.into_iter().zip(rows) {
+            let Some(default) = rows.default else { continue };
+            update.rows.push((policy, direction, None, Some(default)));
+            update
+                .rows
+                .extend(rows.classes.iter().map(|(class, table)| (policy, direction, Some(*class), Some(*table))));
+        }
+    }
+    update.backends = tables.backends.iter().map(|(id, endpoints)| (*id, Some(endpoints.clone()))).collect();
+    update.virtuals = tables.virtuals.iter().map(|(target, id)| (*target, Some(*id))).collect();
+    update.prefixes = tables.prefixes.iter().map(|(prefix, class)| (prefix, Some(class))).collect();
+    update.addresses = tables.addresses.iter().map(|(address, class)| (*address, Some(*class))).collect();
+    update
+}
+
+/// The key of what connections are opened to.
+#[must_use]
+pub fn virtual_key(target: &Virtual) -> VirtualKey {
+    let key = |address, family: Family, transport: Transport, port| VirtualKey {
+        address,
+        port,
+        protocol: transport.protocol().map_or(0, Protocol::number),
+        family: if family == Family::V4 { 4 } else { 6 },
+        pad: 0,
+    };
+    match target {
+        Virtual::Address(address, transport, port) => key(words(*address), Family::of(*address), *transport, *port),
+        Virtual::NodePort(family, transport, port) => key([0, 0], *family, *transport, *port),
+    }
+}
+
+/// An address as it lies in a packet, IPv4 in the first four bytes.
+#[must_use]
+pub fn words(address: IpAddr) -> [u64; 2] {
+    let mut bytes = [0; 16];
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            for (to, from) in bytes.iter_mut().zip(address.octets()) {
+                *to = from;
+            }
+        }
+        IpAddr::V6(address) => bytes = address.octets(),
+    }
+    let [a, b, c, d, e, f, g, h, rest @ ..] = bytes;
+    [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes(rest)]
+}
+
+/// A trie's key.
+fn prefix_key(prefix: &Prefix) -> Result<Prefix4, Prefix6> {
+    let length = u32::from(prefix.length());
+    match prefix.first() {
+        IpAddr::V4(address) => Ok(Prefix4 { length, address: address.octets() }),
+        IpAddr::V6(address) => Err(Prefix6 { length, address: address.octets() }),
+    }
+}
+
+fn number(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+/// How many rules can have numbers.
+const MOST_RULES: u32 = RULES - chainkit_abi::rule::FIRST;

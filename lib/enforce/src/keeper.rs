@@ -1,0 +1,477 @@
+//! Policy of a node, put in force and taken off: tables, generation and what is kept on disk, in an order that a `kill -9` cannot harm.
+//!
+//! ```text
+//! files written aside, synced -> tables made aside -> (node's lock) tables put in a free place -> who has which rules
+//!   -> folder moved to its name -> ACTIVE: one write, and it is in force -> active.json -> what was before is taken away
+//! ```
+//!
+//! Until the write nothing has changed; after it everything has. The kernel is asked what is in force, and not the file: a *tag* at
+//! each place of tables names the folder that they were made from. The file says what is to be put back after a boot.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use chainkit_abi::{Active, Endpoint, TABLE_SETS, mark, set_of};
+use chainkit_bpf::{Datapath, NodeLock, RunLock, TableSet, monotonic};
+use chainkit_cluster::{EndpointRecord, EndpointStore};
+
+use crate::image::Image;
+use crate::kernel;
+use crate::store::{Draft, Marker, Pods, Saved, Store, StoreError};
+use crate::subjects::Standing;
+
+/// What can go wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeepError {
+    /// The kernel's side.
+    #[error(transparent)]
+    Kernel(#[from] chainkit_bpf::Error),
+    /// The disk's side.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// All places of tables are taken.
+    #[error(
+        "all {TABLE_SETS} places for tables of policy are in use: confirm or clear what is in force, or end polload plan --shadow"
+    )]
+    NoPlace,
+    /// Nothing waits for a confirmation.
+    #[error("nothing waits to be confirmed")]
+    NothingToConfirm,
+    /// It is too late to confirm.
+    #[error("the deadline is past, and the policy before is in force again: apply once more")]
+    TooLate,
+    /// Policy was cleared, or another was put in force, by somebody else.
+    #[error("another process has changed which policy is in force")]
+    Overtaken,
+}
+
+type Result<T> = std::result::Result<T, KeepError>;
+
+/// The lock that whoever changes policy holds.
+pub const POLICY_LOCK: &str = "policy.lock";
+/// The lock that whoever has tables shadow holds.
+const SHADOW_LOCK: &str = "shadow.lock";
+
+/// What the kernel has in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// The generation that judges; 0: none.
+    pub generation: u32,
+    /// The folder it was made from, if there is one.
+    pub folder: Option<String>,
+    /// The one to go back to, while that may come; its folder is none where it is to be no policy.
+    pub fallback: Option<(u32, Option<String>)>,
+    /// Seconds until the kernel goes back by itself.
+    pub seconds_left: Option<u64>,
+    /// An unconfirmed policy's time was up, and nobody has tidied up since.
+    pub went_back: bool,
+    /// Policy was taken off on purpose.
+    pub cleared: bool,
+}
+
+/// What is to be put in force.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    /// What the tables hold.
+    pub image: &'a Image,
+    /// The pods.
+    pub pods: &'a Pods,
+    /// Files, written and not yet in their place.
+    pub draft: Draft,
+    /// What the file is to say; generation, folder and deadline are filled in.
+    pub marker: Marker,
+    /// After how long it goes back unless it is confirmed.
+    pub confirm: Option<Duration>,
+}
+
+/// Keeps a node's policy.
+#[derive(Debug)]
+pub struct Keeper<'a> {
+    datapath: &'a Datapath,
+    store: Store,
+    endpoints: EndpointStore,
+    root: PathBuf,
+}
+
+impl<'a> Keeper<'a> {
+    /// Of the node whose root is `root`.
+    #[must_use]
+    pub fn new(datapath: &'a Datapath, root: &Path) -> Self {
+        Self { datapath, store: Store::below(root), endpoints: EndpointStore::below(root), root: root.to_owned() }
+    }
+
+    /// Takes the lock of those who change policy, and waits for it no longer than `patience`.
+    ///
+    /// # Errors
+    /// Who holds it.
+    pub fn lock(root: &Path, patience: Duration) -> Result<RunLock> {
+        Ok(RunLock::take_within(root, POLICY_LOCK, patience)?)
+    }
+
+    /// Takes the lock of whoever has tables shadow.
+    ///
+    /// # Errors
+    /// Who holds it.
+    pub fn shadow_lock(root: &Path) -> Result<RunLock> {
+        Ok(RunLock::take_within(root, SHADOW_LOCK, Duration::ZERO)?)
+    }
+
+    /// The folders of policy.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The datapath.
+    #[must_use]
+    pub const fn datapath(&self) -> &'a Datapath {
+        self.datapath
+    }
+
+    /// What the kernel has in force.
+    ///
+    /// # Errors
+    /// Where the folders cannot be listed.
+    pub fn in_force(&self) -> Result<InForce> {
+        let active = self.datapath.active();
+        let generation = self.datapath.judging();
+        let folders = self.store.folders()?;
+        let folder = |generation: u32| (generation != 0).then(|| self.folder_of(generation, &folders)).flatten();
+        let pending = active.deadline != 0 && active != Active::CLEARED;
+        let seconds = u64::from(active.deadline).saturating_sub(monotonic() / 1_000_000_000);
+        let went_back = pending && generation != active.generation;
+        let fallback = self.datapath.fallback();
+        Ok(InForce {
+            generation,
+            folder: folder(generation),
+            fallback: (pending && !went_back).then(|| (fallback, folder(fallback))),
+            seconds_left: (pending && !went_back).then_some(seconds),
+            went_back,
+            cleared: active == Active::CLEARED,
+        })
+    }
+
+    fn folder_of(&self, generation: u32, folders: &[String]) -> Option<String> {
+        let tag = self.datapath.tag(set_of(generation));
+        if tag == 0 {
+            return None;
+        }
+        let ending = format!("-{tag:08x}");
+        folders.iter().find(|name| name.ends_with(&ending)).cloned()
+    }
+
+    /// What was saved of the generation in force.
+    ///
+    /// # Errors
+    /// Where it cannot be opened.
+    pub fn saved(&self) -> Result<Option<Saved>> {
+        match self.in_force()?.folder {
+            Some(folder) => Ok(Some(self.store.open(&folder)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Does what is due since somebody was here: an unconfirmed policy whose time is up is taken away, and one that was in force
+    /// before the boot is put back. True where it put one back.
+    ///
+    /// # Errors
+    /// Where the kernel or the disk refuses; what is in force stays.
+    pub fn settle(&self, lock: &NodeLock) -> Result<bool> {
+        // Who had tables shadow and was killed.
+        if self.datapath.shadow() != 0 && Self::shadow_lock(&self.root).is_ok() {
+            self.datapath.set_shadow(0);
+        }
+        let now = self.in_force()?;
+        if now.went_back {
+            self.settle_at(lock, now.generation, now.folder.as_deref())?;
+            return Ok(false);
+        }
+        if now.generation == 0 && !now.cleared {
+            return self.restore(lock);
+        }
+        Ok(false)
+    }
+
+    /// Has the generation that judges do so for good, and takes away all others.
+    fn settle_at(&self, lock: &NodeLock, generation: u32, folder: Option<&str>) -> Result<()> {
+        let is_none = generation == 0;
+        self.datapath.set_active(if is_none { Active::CLEARED } else { Active { generation, deadline: 0 } }, 0);
+        match folder {
+            Some(folder) => {
+                let mut marker = self.store.marker()?.unwrap_or_default();
+                marker.generation = generation;
+                folder.clone_into(&mut marker.folder);
+                marker.previous = None;
+                marker.deadline = None;
+                self.store.set_marker(&marker)?;
+            }
+            None if is_none => self.store.remove_marker()?,
+            None => {}
+        }
+        self.tidy(lock)
+    }
+
+    /// Puts back what `active.json` says was in force, if nothing is. One that was to be confirmed and was not is not put back: the
+    /// one before it is.
+    ///
+    /// # Errors
+    /// Where the files are damaged, or the kernel refuses.
+    pub fn restore(&self, lock: &NodeLock) -> Result<bool> {
+        let Some(mut marker) = self.store.marker()? else { return Ok(false) };
+        if marker.deadline.take().is_some() {
+            match marker.previous.take() {
+                Some(previous) => marker.folder = previous,
+                None => {
+                    self.store.remove_marker()?;
+                    return Ok(false);
+                }
+            }
+        }
+        let saved = self.store.open(&marker.folder)?;
+        let image = saved.tables()?;
+        let pods = saved.pods()?;
+        let tables = kernel::make(&image)?;
+        let generation = self.next_generation()?;
+        self.put(lock, generation, &tables, &pods, tag_of(&marker.folder))?;
+        self.datapath.set_rules_since(generation);
+        self.datapath.set_active(Active { generation, deadline: 0 }, 0);
+        marker.generation = generation;
+        marker.boot_id = boot_id();
+        self.store.set_marker(&marker)?;
+        self.tidy(lock)?;
+        Ok(true)
+    }
+
+    /// Puts policy in force: wholly, or nothing has changed. Gives its generation and folder.
+    ///
+    /// # Errors
+    /// Where the kernel or the disk refuses; what was in force still is. Where only what comes after that fails, it is in force, and
+    /// the next call of anybody makes up for it.
+    pub fn apply(&self, lock: &NodeLock, prepared: Prepared<'_>) -> Result<(u32, String)> {
+        let tables = kernel::make(prepared.image)?;
+        self.apply_made(lock, prepared, &tables)
+    }
+
+    /// The same with tables that were made already.
+    ///
+    /// # Errors
+    /// As for [`apply`](Self::apply).
+    pub fn apply_made(&self, lock: &NodeLock, prepared: Prepared<'_>, tables: &TableSet) -> Result<(u32, String)> {
+        let before = self.in_force()?;
+        if before.went_back {
+            self.settle_at(lock, before.generation, before.folder.as_deref())?;
+        }
+        let Prepared { pods, draft, mut marker, confirm, .. } = prepared;
+        let generation = self.next_generation()?;
+        let folder = self.new_folder(generation);
+        self.put(lock, generation, tables, pods, tag_of(&folder))?;
+        draft.finish(&folder)?;
+        // What waits for a confirmation itself is not gone back to twice: the one that was confirmed last is.
+        let back_to = match &before.fallback {
+            Some((fallback, folder)) => (*fallback, folder.clone()),
+            None => (before.generation, before.folder),
+        };
+        let deadline = confirm.map_or(0, |after| seconds_from_now(after));
+        self.datapath.set_rules_since(generation);
+        self.datapath.set_active(Active { generation, deadline }, if deadline == 0 { 0 } else { back_to.0 });
+        marker.generation = generation;
+        marker.folder.clone_from(&folder);
+        marker.previous = confirm.and(back_to.1);
+        marker.deadline = confirm.map(|after| unix_now() + after.as_secs());
+        marker.boot_id = boot_id();
+        self.store.set_marker(&marker)?;
+        self.tidy(lock)?;
+        Ok((generation, folder))
+    }
+
+    /// A name whose tag is no other's.
+    fn new_folder(&self, generation: u32) -> String {
+        loop {
+            let folder = self.store.new_name(generation);
+            let tag = tag_of(&folder);
+            if tag != 0 && (0..TABLE_SETS).all(|set| self.datapath.tag(set) != tag) {
+                return folder;
+            }
+        }
+    }
+
+    /// Has a policy that waits for it stay.
+    ///
+    /// # Errors
+    /// [`KeepError::NothingToConfirm`], or [`KeepError::TooLate`].
+    pub fn confirm(&self, lock: &NodeLock) -> Result<u32> {
+        let now = self.in_force()?;
+        if now.went_back {
+            self.settle_at(lock, now.generation, now.folder.as_deref())?;
+            return Err(KeepError::TooLate);
+        }
+        if now.fallback.is_none() {
+            return Err(KeepError::NothingToConfirm);
+        }
+        self.settle_at(lock, now.generation, now.folder.as_deref())?;
+        Ok(now.generation)
+    }
+
+    /// Takes all policy off, for good: it is not put back after a boot.
+    ///
+    /// # Errors
+    /// Where the disk or the kernel refuses; then nothing is in force all the same.
+    pub fn clear(&self, lock: &NodeLock) -> Result<()> {
+        self.datapath.clear();
+        self.store.remove_marker()?;
+        self.tidy(lock)
+    }
+
+    /// Says whose rules the interfaces of an attachment have, in whatever is in force or may come to be, and from which addresses
+    /// its pod may send.
+    ///
+    /// # Errors
+    /// Where what is in force cannot be read; the interfaces are as they were.
+    pub fn place(&self, lock: &NodeLock, record: &EndpointRecord) -> Result<()> {
+        self.settle(lock)?;
+        let folders = self.store.folders()?;
+        for generation in self.generations() {
+            let Some(tables) = self.datapath.tables_at(set_of(generation))? else { continue };
+            let Some(folder) = self.folder_of(generation, &folders) else { continue };
+            let standing = self.store.open(&folder)?.pods()?.standing(record);
+            for interface in &record.interfaces {
+                if let Some((slot, _)) = self.datapath.endpoint(interface.host_ifindex)? {
+                    tables.set_subject(slot, standing.subject(interface.host_ifindex))?;
+                }
+            }
+        }
+        for interface in &record.interfaces {
+            self.datapath.set_sources(lock, interface.host_ifindex, &record.addresses)?;
+        }
+        Ok(())
+    }
+
+    /// Has every live connection judged once more, as after a change of policy.
+    pub fn judge_again(&self, _lock: &NodeLock) {
+        let active = self.datapath.active();
+        if active.generation == 0 {
+            return;
+        }
+        // Of the same tables, since it is of the same place.
+        let last = self.datapath.last_generation().max(active.generation);
+        let generation =
+            (last + 1..).find(|next| set_of(*next) == set_of(active.generation)).unwrap_or(active.generation);
+        self.datapath.set_last_generation(generation);
+        self.datapath.set_rules_since(generation);
+        self.datapath.set_active(Active { generation, ..active }, self.datapath.fallback());
+    }
+
+    /// Generations that judge, may come to judge, or shadow.
+    fn generations(&self) -> Vec<u32> {
+        let active = self.datapath.active();
+        let fallback = if active.deadline == 0 || active == Active::CLEARED { 0 } else { self.datapath.fallback() };
+        let mut all = vec![active.generation, fallback, self.datapath.shadow()];
+        all.retain(|generation| *generation != 0);
+        all.dedup();
+        all
+    }
+
+    /// The next generation whose place no other needs.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn next_generation(&self) -> Result<u32> {
+        let taken: HashSet<u32> = self.generations().into_iter().map(set_of).collect();
+        let from = self.datapath.last_generation().max(self.datapath.active().generation) + 1;
+        let mut free = (from..).take(TABLE_SETS as usize).filter(|generation| !taken.contains(&set_of(*generation)));
+        free.next().ok_or(KeepError::NoPlace)
+    }
+
+    /// Puts tables in the place of a generation, and says in them whose rules each endpoint has.
+    ///
+    /// # Errors
+    /// Where the kernel refuses; then the place is empty, and nothing has changed.
+    pub fn put(&self, lock: &NodeLock, generation: u32, tables: &TableSet, pods: &Pods, tag: u32) -> Result<()> {
+        self.datapath.set_last_generation(generation);
+        self.place_all(tables, pods)?;
+        self.datapath.put_tables(lock, set_of(generation), tables)?;
+        self.datapath.set_tag(set_of(generation), tag);
+        Ok(())
+    }
+
+    /// Says in a set of tables whose rules each endpoint has.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn place_all(&self, tables: &TableSet, pods: &Pods) -> Result<()> {
+        for (slot, endpoint, standing) in self.standings(pods)? {
+            let subject = standing.subject(endpoint.ifindex);
+            if tables.subject(slot)? != subject {
+                tables.set_subject(slot, subject)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Each endpoint with its slot, and what it is judged by; one that no record tells of is a pod that nobody knows. What a process
+    /// has leased to look at, and what is still being taken over, is not judged.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn standings(&self, pods: &Pods) -> Result<Vec<(u32, Endpoint, Standing)>> {
+        let records = self.endpoints.all().0;
+        let endpoints = self.datapath.endpoints()?;
+        let is_judged = |endpoint: &Endpoint| endpoint.marks & (mark::LASTING | mark::TAKING_OVER) == mark::LASTING;
+        let of = |endpoint: &Endpoint| {
+            let is_its = |record: &&EndpointRecord| {
+                record.interfaces.iter().any(|interface| interface.host_ifindex == endpoint.ifindex)
+            };
+            let record = records.iter().find(is_its);
+            record.map_or_else(|| pods.standing(&EndpointRecord::default()), |record| pods.standing(record))
+        };
+        let judged = endpoints.into_iter().filter(|(_, endpoint)| is_judged(endpoint));
+        Ok(judged.map(|(slot, endpoint)| (slot, endpoint, of(&endpoint))).collect())
+    }
+
+    /// Takes away tables and folders that nothing leads to.
+    ///
+    /// # Errors
+    /// Where the kernel or the disk refuses; it is tried again the next time.
+    pub fn tidy(&self, lock: &NodeLock) -> Result<()> {
+        let generations = self.generations();
+        let sets: HashSet<u32> = generations.iter().map(|generation| set_of(*generation)).collect();
+        let folders = self.store.folders()?;
+        let mut wanted: Vec<String> =
+            generations.iter().filter_map(|generation| self.folder_of(*generation, &folders)).collect();
+        if let Some(marker) = self.store.marker()? {
+            wanted.push(marker.folder);
+            wanted.extend(marker.previous);
+        }
+        for set in (0..TABLE_SETS).filter(|set| !sets.contains(set)) {
+            self.datapath.take_tables(lock, set)?;
+            self.datapath.set_tag(set, 0);
+        }
+        self.store.keep_only(&wanted.iter().map(String::as_str).collect::<Vec<_>>())?;
+        Ok(())
+    }
+}
+
+/// The number in the kernel by which a folder's name is known: its last part.
+#[must_use]
+pub fn tag_of(folder: &str) -> u32 {
+    folder.rsplit('-').next().and_then(|tag| u32::from_str_radix(tag, 16).ok()).unwrap_or(0)
+}
+
+fn seconds_from_now(after: Duration) -> u32 {
+    let seconds = monotonic() / 1_000_000_000 + after.as_secs().max(1);
+    // Not the one that says that policy was cleared.
+    u32::try_from(seconds).unwrap_or(u32::MAX).min(u32::MAX - 1)
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
+}
+
+/// What tells this boot from others.
+#[must_use]
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
