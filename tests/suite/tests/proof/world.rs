@@ -175,11 +175,6 @@ impl<'a> World<'a> {
         self.is("cleared", |_| true);
     }
 
-    /// Has `polload` prove that the kernel has what was applied.
-    pub(crate) fn verify(&self) {
-        self.run("polload", &["verify"]);
-    }
-
     /// Each probe has to be answered as `stated` says; nothing is applied.
     #[track_caller]
     pub(crate) fn is(&self, name: &str, stated: impl Fn(&Probe) -> bool) {
