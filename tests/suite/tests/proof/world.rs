@@ -19,7 +19,7 @@ pub(crate) const NAMES: [&str; 9] = ["x/a", "x/b", "x/c", "y/a", "y/b", "y/c", "
 /// In this time after `apply` has returned everything is to be right; where it is not, that is told.
 const TARGET: Duration = Duration::from_secs(1);
 /// After this it will not come right any more: long enough for an emulated machine under load.
-const SOON: Duration = Duration::from_secs(120);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Runs a test on a new node with the nine pods, adopted, for each way in which this kernel can hang programs on interfaces.
 pub(crate) fn by_each_kit(test: impl Fn(&mut World<'_>) + Sync) {
