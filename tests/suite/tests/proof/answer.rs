@@ -86,7 +86,8 @@ impl Sockets {
         }
         for socket in &self.udp {
             while let Some((length, from)) = there(socket.recv_from(&mut bytes)) {
-                socket.send_to(&bytes[..length], from).unwrap();
+                // Should a queue on the way be full, it will be asked again.
+                drop(socket.send_to(&bytes[..length], from));
             }
         }
         for wire in &self.sctp {

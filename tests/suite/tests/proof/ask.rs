@@ -203,7 +203,12 @@ impl<'a> Asker<'a> {
                 Transport::Tcp => self.tcp.push((place, attempt, connecting(probe))),
                 Transport::Udp => {
                     let tag = self.tag(place, attempt).to_be_bytes();
-                    assert_eq!(self.udp[of_family].send_to(&tag, probe.destination).unwrap(), 4, "{probe}");
+                    match self.udp[of_family].send_to(&tag, probe.destination) {
+                        Ok(_) => {}
+                        // Lost to a full queue, and sent again.
+                        Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {}
+                        Err(error) => panic!("{probe}: {error}"),
+                    }
                 }
                 Transport::Sctp => {
                     let source_port = 32_768 + u16::try_from(self.round % 32_768).unwrap();

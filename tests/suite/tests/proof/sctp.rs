@@ -59,7 +59,11 @@ impl Wire {
 
     fn send(&self, to: IpAddr, packet: &[u8]) {
         let place = SockaddrStorage::from(SocketAddr::new(to, 0));
-        sendto(self.socket.as_raw_fd(), packet, &place, MsgFlags::empty()).unwrap();
+        match sendto(self.socket.as_raw_fd(), packet, &place, MsgFlags::empty()) {
+            // A queue on the way is full, on a slow machine: it is lost like any packet, and asked for again.
+            Ok(_) | Err(Errno::ENOBUFS) => {}
+            Err(error) => panic!("cannot send SCTP to {to}: {error}"),
+        }
     }
 
     /// The next INIT or INIT ACK, if one is there.
