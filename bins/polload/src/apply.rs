@@ -1,6 +1,7 @@
 //! `polload apply`: puts policy in force on this node, wholly or not at all.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use chainkit_cli::{Exit, Log, OutputArgs, Progress, Row, write_rows};
@@ -118,8 +119,19 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     progress.step();
     let made = chainkit_enforce::kernel::make(tables.compiler.image()).map_err(crate::kernel::bpf_failure)?;
     progress.step();
-    let marker = marker(&tables, ask.node.how.kept());
-    let prepared = Prepared { image: tables.compiler.image(), pods: &tables.pods, draft, marker, confirm: ask.confirm };
+    let mut marker = marker(&tables, ask.node.how.kept());
+    let digest = serde_json::Value::from(digest(&tables));
+    let before = keeper.store().marker().map_err(store_failure)?;
+    let same_rules = before.is_some_and(|before| before.more.get(DIGEST) == Some(&digest));
+    marker.more.insert(DIGEST.to_owned(), digest);
+    let prepared = Prepared {
+        image: tables.compiler.image(),
+        pods: &tables.pods,
+        draft,
+        marker,
+        confirm: ask.confirm,
+        same_rules,
+    };
     let lock = node_lock(root)?;
     let (generation, _) = keeper.apply_made(&lock, prepared, &made).map_err(failure)?;
     let endpoints = keeper.standings(&tables.pods).map_err(failure)?.len();
@@ -138,6 +150,32 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     };
     write_rows(&mut std::io::stdout().lock(), ask.output.format(), [applied])?;
     Ok(Exit::Fine)
+}
+
+/// Where a marker keeps what tells whether rules are the same.
+const DIGEST: &str = "rules_digest";
+
+/// What tells whether rules are the same: what policies and namespaces say, and who is judged by them here.
+fn digest(tables: &Tables) -> String {
+    let mut hasher = DefaultHasher::new();
+    let cluster = &tables.live.engine().world().cluster;
+    for policy in &cluster.network_policies {
+        serde_json::to_string(&policy.value).unwrap_or_default().hash(&mut hasher);
+    }
+    for policy in &cluster.cluster_policies {
+        serde_json::to_string(&policy.value).unwrap_or_default().hash(&mut hasher);
+    }
+    for namespace in &cluster.namespaces {
+        (&namespace.name, &namespace.labels).hash(&mut hasher);
+    }
+    let here = cluster.workloads.iter().filter(|workload| workload.node.as_deref() == Some(tables.node.as_str()));
+    for workload in here {
+        (&workload.namespace, &workload.name, &workload.labels).hash(&mut hasher);
+    }
+    for (name, pod) in &tables.pods.pods {
+        (name, &pod.uid, pod.policy != 0, pod.mode).hash(&mut hasher);
+    }
+    format!("{:016x}", hasher.finish())
 }
 
 /// What could not be taken as it stands.

@@ -199,7 +199,14 @@ impl<'a> Watch<'a> {
         let made = chainkit_enforce::kernel::make(tables.compiler.image()).map_err(bpf_failure)?;
         let mut marker = marker(&tables, ask.node.how.kept());
         marker.options.insert("watch".to_owned(), true.into());
-        let prepared = Prepared { image: tables.compiler.image(), pods: &tables.pods, draft, marker, confirm: None };
+        let prepared = Prepared {
+            image: tables.compiler.image(),
+            pods: &tables.pods,
+            draft,
+            marker,
+            confirm: None,
+            same_rules: false,
+        };
         let lock = node_lock(root)?;
         let (generation, folder) = keeper.apply_made(&lock, prepared, &made).map_err(failure)?;
         drop(lock);

@@ -47,13 +47,16 @@ pub(crate) struct Shelves<'a> {
 
 impl<'a> Shelves<'a> {
     fn saved(self) -> impl Iterator<Item = SavedObject<'a>> {
-        let namespaces = self.namespaces.iter().map(Borrowed::Namespace);
-        let nodes = self.nodes.iter().map(Borrowed::Node);
-        let workloads = self.workloads.iter().map(Borrowed::Workload);
-        let services = self.services.iter().map(Borrowed::Service);
-        let slices = self.endpoint_slices.iter().map(Borrowed::EndpointSlice);
-        let network_policies = self.network_policies.iter().map(Borrowed::NetworkPolicy);
-        let cluster_policies = self.cluster_policies.iter().map(Borrowed::ClusterPolicy);
+        // An object that is gone may have left its place empty.
+        let namespaces = self.namespaces.iter().filter(|object| !object.name.is_empty()).map(Borrowed::Namespace);
+        let nodes = self.nodes.iter().filter(|object| !object.name.is_empty()).map(Borrowed::Node);
+        let workloads = self.workloads.iter().filter(|object| !object.kind.is_empty()).map(Borrowed::Workload);
+        let services = self.services.iter().filter(|object| !object.name.is_empty()).map(Borrowed::Service);
+        let slices = self.endpoint_slices.iter().filter(|object| !object.name.is_empty()).map(Borrowed::EndpointSlice);
+        let is_named = |policy: &&Located<NetworkPolicy>| policy.value.metadata.name.is_some();
+        let network_policies = self.network_policies.iter().filter(is_named).map(Borrowed::NetworkPolicy);
+        let cluster_policies = self.cluster_policies.iter().filter(|policy| !policy.value.name.is_empty());
+        let cluster_policies = cluster_policies.map(Borrowed::ClusterPolicy);
         let policies = network_policies.chain(cluster_policies);
         let all = namespaces.chain(nodes).chain(workloads).chain(services).chain(slices).chain(policies);
         all.map(|set| SavedObject { set })

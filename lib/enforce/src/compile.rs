@@ -189,8 +189,10 @@ impl Compiler {
         self.image.apply(&delta)?;
         self.runs.free(&mut step.free_runs);
         self.backends.free(&mut step.free_backends);
+        let prefixes = !delta.prefixes4.is_empty() || !delta.prefixes6.is_empty();
         let rules = self.numbers.changes();
-        Ok(Compiled { delta, rules_changed: rows_changed || !rules.is_empty(), rules, in_place })
+        let rules_changed = step.rules || prefixes || !rules.is_empty();
+        Ok(Compiled { delta, rules, in_place, rules_changed })
     }
 
     /// Rows and sides, and the port tables that they lead to.
@@ -230,12 +232,15 @@ impl Compiler {
                         // It is in the kernel still, and what it leads to is another's.
                         step.replaces = true;
                     }
+                    step.rules |= self.image.rows.contains_key(&key);
                     delta.rows.push((key, Some(*table)));
                 }
                 (Some(class), None) => {
                     let key = RowKey { side, class: *class };
                     // A class that is still somebody's is answered otherwise from now on.
-                    step.replaces |= engine.classes().is_held(*class) && self.image.rows.contains_key(&key);
+                    let answered = engine.classes().is_held(*class) && self.image.rows.contains_key(&key);
+                    step.replaces |= answered;
+                    step.rules |= answered;
                     if self.image.rows.contains_key(&key) {
                         delta.rows.push((key, None));
                     }
@@ -243,7 +248,9 @@ impl Compiler {
                 (None, Some(table)) => {
                     // Nobody has rules of a number that nothing is known of.
                     let known = self.image.sides.get(side as usize);
-                    step.replaces |= known.is_some_and(|side| *side != Side::default());
+                    let answered = known.is_some_and(|side| *side != Side::default());
+                    step.replaces |= answered;
+                    step.rules |= answered;
                     self.hold(engine, tables, *table, delta, step)?;
                     let (isolated_by, restricts) = self.side(engine, *policy, *direction)?;
                     self.sides.insert(side, (*table, isolated_by));
@@ -257,6 +264,7 @@ impl Compiler {
                 }
                 (None, None) => {
                     step.replaces = true;
+                    step.rules = true;
                     delta.sides.push((side, Side::default()));
                 }
             }
@@ -449,6 +457,8 @@ impl Compiler {
 struct Step {
     /// Something that is looked up today is answered otherwise.
     replaces: bool,
+    /// And by rules.
+    rules: bool,
     /// Stretches of arrays that are free from the next step on.
     free_runs: Vec<(u32, u32)>,
     free_backends: Vec<(u32, u32)>,

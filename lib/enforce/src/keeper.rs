@@ -85,6 +85,8 @@ pub struct Prepared<'a> {
     pub marker: Marker,
     /// After how long it goes back unless it is confirmed.
     pub confirm: Option<Duration>,
+    /// Whether its rules are those that are in force: then what is open to a service stays, whoever its backends are by now.
+    pub same_rules: bool,
 }
 
 /// Keeps a node's policy.
@@ -264,18 +266,24 @@ impl<'a> Keeper<'a> {
         if before.went_back {
             self.settle_at(lock, before.generation, before.folder.as_deref())?;
         }
-        let Prepared { pods, draft, mut marker, confirm, .. } = prepared;
+        let Prepared { pods, draft, mut marker, confirm, same_rules, .. } = prepared;
         let generation = self.next_generation()?;
         let folder = self.new_folder(generation);
         self.put(lock, generation, tables, pods, tag_of(&folder))?;
-        draft.finish(&folder)?;
+        if let Err(error) = draft.finish(&folder) {
+            self.datapath.take_tables(lock, set_of(generation))?;
+            self.datapath.set_tag(set_of(generation), 0);
+            return Err(error.into());
+        }
         // What waits for a confirmation itself is not gone back to twice: the one that was confirmed last is.
         let back_to = match &before.fallback {
             Some((fallback, folder)) => (*fallback, folder.clone()),
             None => (before.generation, before.folder),
         };
         let deadline = confirm.map_or(0, |after| seconds_from_now(after));
-        self.datapath.set_rules_since(generation);
+        if !same_rules {
+            self.datapath.set_rules_since(generation);
+        }
         self.datapath.set_active(Active { generation, deadline }, if deadline == 0 { 0 } else { back_to.0 });
         marker.generation = generation;
         marker.folder.clone_from(&folder);
