@@ -335,17 +335,22 @@ impl<'a> Keeper<'a> {
     }
 
     /// Says whose rules the interfaces of an attachment have, in whatever is in force or may come to be, and from which addresses
-    /// its pod may send.
+    /// its pod may send. Gives what it is judged by from now on; `None`: no policy is in force.
     ///
     /// # Errors
     /// Where what is in force cannot be read; the interfaces are as they were.
-    pub fn place(&self, lock: &NodeLock, record: &EndpointRecord) -> Result<()> {
+    pub fn place(&self, lock: &NodeLock, record: &EndpointRecord) -> Result<Option<Standing>> {
         self.settle(lock)?;
         let folders = self.store.folders()?;
+        let judging = self.datapath.judging();
+        let mut judged_by = None;
         for generation in self.generations() {
             let Some(tables) = self.datapath.tables_at(set_of(generation))? else { continue };
             let Some(folder) = self.folder_of(generation, &folders) else { continue };
             let standing = self.store.open(&folder)?.pods()?.standing(record);
+            if generation == judging {
+                judged_by = Some(standing);
+            }
             for interface in &record.interfaces {
                 if let Some((slot, _)) = self.datapath.endpoint(interface.host_ifindex)? {
                     tables.set_subject(slot, standing.subject(interface.host_ifindex))?;
@@ -355,7 +360,7 @@ impl<'a> Keeper<'a> {
         for interface in &record.interfaces {
             self.datapath.set_sources(lock, interface.host_ifindex, &record.addresses)?;
         }
-        Ok(())
+        Ok(judged_by)
     }
 
     /// Has every live connection judged once more, as after a change of policy.

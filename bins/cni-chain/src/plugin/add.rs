@@ -113,14 +113,26 @@ fn attach(call: &Call, record: &mut EndpointRecord, netns: &Netns, options: &Opt
     mode.name().clone_into(&mut record.mode);
     let settings = Settings { mode: mode.number(), connections: options.connections, ..Settings::default() };
     let datapath = node.put_in_place(&lock, record, settings, options.kit)?;
-    let placed = Keeper::new(&datapath, &node.root).place(&lock, record);
-    if let Err(error) = placed {
-        // A pod that would start without its rules does not start.
-        for interface in &record.interfaces {
-            let _ = detach_endpoint(&datapath, &node.pins, &lock, interface.host_ifindex);
+    match Keeper::new(&datapath, &node.root).place(&lock, record) {
+        Ok(None) => {}
+        Ok(Some(standing)) if standing.known => {
+            call.log.info(format_args!("judged by policy: {}", standing.mode.name()))
         }
-        let _ = node.store.remove(record);
-        return Err(error).context("cannot tell which policy it has");
+        Ok(Some(standing)) => {
+            let isolated = if standing.isolated == 0 { "not isolated" } else { "isolated" };
+            call.log.info(format_args!(
+                "policy does not know this pod yet: {}, {isolated} until it does",
+                standing.mode.name()
+            ));
+        }
+        Err(error) => {
+            // A pod that would start without its rules does not start.
+            for interface in &record.interfaces {
+                let _ = detach_endpoint(&datapath, &node.pins, &lock, interface.host_ifindex);
+            }
+            let _ = node.store.remove(record);
+            return Err(error).context("cannot tell which policy it has");
+        }
     }
     for old in claims.mine.iter().chain(&claims.nameless) {
         if node.store.path(old) != node.store.path(record) {
