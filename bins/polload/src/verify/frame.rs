@@ -6,6 +6,10 @@ use chainkit_policy::Transport;
 
 use super::boundaries::protocol;
 
+/// IP protocol number of what others open to a pod and has no ports: another than that of what the pod opens ([`protocol`]), or the one would
+/// be taken for the answer to the other. Set aside for experiments, too.
+const OPENED_TO_POD: u8 = 254;
+
 /// The first packet of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Opening {
@@ -14,9 +18,19 @@ pub(super) struct Opening {
     pub(super) transport: Transport,
     pub(super) source_port: u16,
     pub(super) port: u16,
+    /// Others open it to the pod.
+    pub(super) to_pod: bool,
 }
 
 impl Opening {
+    /// Its IP protocol number.
+    pub(super) const fn protocol(&self) -> u8 {
+        match self.transport {
+            Transport::Other if self.to_pod => OPENED_TO_POD,
+            transport => protocol(transport),
+        }
+    }
+
     /// As it is on the wire; nothing where the addresses are of two families.
     pub(super) fn frame(&self) -> Option<Vec<u8>> {
         let payload = self.payload();
@@ -28,7 +42,7 @@ impl Opening {
                 // RFC 791, section 3.1: no options, not to be fragmented, 64 hops.
                 frame.extend([0x08, 0x00, 0x45, 0]);
                 frame.extend((20 + length).to_be_bytes());
-                frame.extend([0, 0, 0x40, 0, 64, protocol(self.transport), 0, 0]);
+                frame.extend([0, 0, 0x40, 0, 64, self.protocol(), 0, 0]);
                 frame.extend(from.octets());
                 frame.extend(to.octets());
             }
@@ -36,7 +50,7 @@ impl Opening {
                 // RFC 8200, section 3.
                 frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
                 frame.extend(length.to_be_bytes());
-                frame.extend([protocol(self.transport), 64]);
+                frame.extend([self.protocol(), 64]);
                 frame.extend(from.octets());
                 frame.extend(to.octets());
             }
@@ -73,7 +87,7 @@ mod tests {
 
     fn opening(from: &str, to: &str, transport: Transport) -> Opening {
         let [from, to] = [from, to].map(|address| address.parse().unwrap());
-        Opening { from, to, transport, source_port: 700, port: 80 }
+        Opening { from, to, transport, source_port: 700, port: 80, to_pod: false }
     }
 
     #[test]
@@ -90,6 +104,14 @@ mod tests {
                 assert_eq!(v6[54..58], [0x02, 0xbc, 0, 80]);
             }
         }
+    }
+
+    #[test]
+    fn what_has_no_ports_is_told_apart_by_who_opens_it() {
+        let by_pod = opening("10.0.0.1", "10.0.0.2", Transport::Other);
+        assert_ne!(by_pod.protocol(), Opening { to_pod: true, ..by_pod }.protocol());
+        let by_pod = opening("10.0.0.1", "10.0.0.2", Transport::Udp);
+        assert_eq!(by_pod.protocol(), Opening { to_pod: true, ..by_pod }.protocol());
     }
 
     #[test]

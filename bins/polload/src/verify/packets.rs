@@ -190,12 +190,19 @@ fn samples(
         }
     }
     let mut samples = Vec::new();
+    let mut keys = BTreeSet::new();
     let mut add = |asked: &Asked, by_node, expected, says| {
         let (direction, peer, (transport, port)) = *asked;
         let own = subject.pod.addresses.iter().map(IpAddr::to_canonical).find(|own| own.is_ipv4() == peer.is_ipv4());
         let (Some(own), Some(source_port)) = (own, ports.next()) else { return };
         let (from, to) = if direction == Direction::Egress { (own, peer) } else { (peer, own) };
-        let opening = Opening { from, to, transport, source_port, port };
+        let to_pod = direction == Direction::Ingress;
+        let opening = Opening { from, to, transport, source_port, port, to_pod };
+        // Two of one key would be one connection.
+        let (local, remote) = if to_pod { (port, source_port) } else { (source_port, port) };
+        if transport != Transport::Other && !keys.insert((peer, opening.protocol(), local, remote)) {
+            return;
+        }
         samples.push(Sample { direction, peer, opening, by_node, expected, says });
     };
     for (asked, verdict, says) in
@@ -205,8 +212,9 @@ fn samples(
             add(&one, false, verdict, says);
         }
     }
-    // The node itself is let in, whatever address it sends from.
-    let ingress = |asked: &&Asked| asked.0 == Direction::Ingress;
+    // The node itself is let in, whatever address it sends from. What has no ports would be taken for another's connection the next time.
+    let ingress =
+        |(direction, _, (transport, _)): &&Asked| *direction == Direction::Ingress && *transport != Transport::Other;
     if let Some(asked) = denied.iter().find(ingress).or_else(|| allowed.iter().find(ingress)) {
         add(asked, true, Verdict::Allowed, "the pod's own node may always");
     }
@@ -228,7 +236,7 @@ fn forged(subject: &Subject<'_>, endpoint: &Endpoint, allowed: &[Asked], source_
     if is_own(subject, from) || from == peer {
         return None;
     }
-    let opening = Opening { from, to: peer, transport, source_port: source_port?, port };
+    let opening = Opening { from, to: peer, transport, source_port: source_port?, port, to_pod: false };
     let says = "its source is not the pod's";
     Some(Sample { direction: Direction::Egress, peer, opening, by_node: false, expected: Verdict::Denied, says })
 }
