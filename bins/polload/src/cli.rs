@@ -6,7 +6,7 @@ use chainkit_cli::{Program, run};
 use chainkit_policy::Question;
 use clap::{Command, FromArgMatches, Subcommand};
 
-use crate::{apply, compare, confirm, diff, explain, lint, manual, matrix, plan, redundant, verify};
+use crate::{apply, compare, confirm, diff, explain, lint, manual, matrix, plan, redundant, status, verify};
 
 const PROGRAM: Program = Program { name: "polload", command, manual: manual::SECTIONS };
 
@@ -24,6 +24,7 @@ pub(crate) fn main() -> ExitCode {
         Ask::Confirm(ask) => confirm::confirm(&ask, log),
         Ask::Clear(ask) => confirm::clear(&ask, log),
         Ask::Restore(ask) => confirm::restore(&ask, log),
+        Ask::Status(ask) => status::run(&ask, log),
         Ask::Verify(ask) => verify::run(&ask, log),
     })
 }
@@ -70,6 +71,8 @@ enum Ask {
     Clear(confirm::ClearAsk),
     /// Put back what was in force before a boot
     Restore(confirm::Ask),
+    /// Which policy is in force, for whom, what its rules have decided, and what is not as it should be
+    Status(status::Ask),
     /// Whether the kernel has what the policies in force say
     Verify(verify::Ask),
 }

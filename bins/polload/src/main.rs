@@ -23,6 +23,7 @@ mod pairs;
 mod party;
 mod plan;
 mod redundant;
+mod status;
 mod verify;
 
 fn main() -> std::process::ExitCode {
