@@ -6,7 +6,7 @@ use chainkit_cli::{Program, run};
 use chainkit_policy::Question;
 use clap::{Command, FromArgMatches, Subcommand};
 
-use crate::{apply, compare, confirm, diff, explain, lint, manual, matrix, plan, redundant, watch};
+use crate::{apply, compare, confirm, diff, explain, lint, manual, matrix, plan, redundant, status, verify, watch};
 
 const PROGRAM: Program = Program { name: "polload", command, manual: manual::SECTIONS };
 
@@ -25,6 +25,8 @@ pub(crate) fn main() -> ExitCode {
         Ask::Clear(ask) => confirm::clear(&ask, log),
         Ask::Restore(ask) => confirm::restore(&ask, log),
         Ask::Watch(ask) => watch::run(&ask, log),
+        Ask::Status(ask) => status::run(&ask, log),
+        Ask::Verify(ask) => verify::run(&ask, log),
     })
 }
 
@@ -72,4 +74,8 @@ enum Ask {
     Restore(confirm::Ask),
     /// Follow a cluster, and have each change in force at once
     Watch(watch::Ask),
+    /// Which policy is in force, for whom, what its rules have decided, and what is not as it should be
+    Status(status::Ask),
+    /// Whether the kernel has what the policies in force say
+    Verify(verify::Ask),
 }

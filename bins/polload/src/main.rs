@@ -23,6 +23,8 @@ mod pairs;
 mod party;
 mod plan;
 mod redundant;
+mod status;
+mod verify;
 mod watch;
 
 fn main() -> std::process::ExitCode {

@@ -9,6 +9,8 @@ use chainkit_cli::{Exit, Format, Log, OutputArgs, write_rows};
 use chainkit_cluster::model::Cluster;
 use clap::Args;
 
+pub(crate) use changes::names as rule_names;
+
 use crate::apply::{self, tell_problems};
 use crate::inputs::Inputs;
 use crate::kernel::modes::NodeArgs;

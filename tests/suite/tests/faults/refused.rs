@@ -4,12 +4,9 @@ use std::fs;
 
 use chainkit_lab::NODE_NAME;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::ground::{Ground, lets, on_ground};
-
-/// More rules than there are numbers for.
-const TOO_MANY_RULES: usize = 70_000;
 
 /// Applies what is refused: exit code 4, and what was in force still is. What it said.
 #[track_caller]
@@ -50,24 +47,6 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
             fs::copy(entry.path(), target).unwrap();
         }
     }
-}
-
-#[test]
-fn more_rules_than_can_be_told_apart_are_refused_by_the_policy_that_is_one_too_many() {
-    on_ground(|ground| {
-        ground.apply(&ground.file("a.json", &[lets("a")]));
-        let rule = |number: usize| {
-            let cidr = format!("{}.{}.{}.0/24", 20 + number / 65_536, number / 256 % 256, number % 256);
-            json!({"from": [{"ipBlock": {"cidr": cidr}}], "ports": [{"port": 1 + number % 60_000}]})
-        };
-        let rules: Vec<Value> = (0..TOO_MANY_RULES).map(rule).collect();
-        let mut policy = lets("b");
-        policy["metadata"]["name"] = json!("huge");
-        policy["spec"]["ingress"] = rules.into();
-        let said = refused(ground, &ground.file("huge.json", &[policy]));
-        assert!(said.contains("shop/huge") && said.contains("65520"), "{said}");
-        ground.verified();
-    });
 }
 
 #[test]

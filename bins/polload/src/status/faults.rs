@@ -1,0 +1,161 @@
+//! What can be not as it should be, in words, and what to do about it.
+
+use std::fmt::Display;
+
+use chainkit_enforce::{InForce, Marker, StoreError, boot_id};
+
+use super::told::Fault;
+
+/// What is not as it should be.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    pub(super) all: Vec<Fault>,
+}
+
+impl Faults {
+    fn add(&mut self, what: impl Into<String>, remedy: &'static str) {
+        self.all.push(Fault { what: what.into(), remedy });
+    }
+
+    /// What a file says, where it can be read.
+    pub(super) fn of_file<T>(&mut self, read: Result<T, StoreError>) -> Option<T> {
+        read.map_err(|error| self.add(error.to_string(), "put policy in force anew with polload apply")).ok()
+    }
+
+    pub(super) fn unreadable(&mut self, warning: impl Display) {
+        self.add(warning.to_string(), "adopt the pod anew with cni-chain adopt");
+    }
+
+    pub(super) fn nothing_installed(&mut self, marker: Option<&Marker>) {
+        if let Some(marker) = marker {
+            self.not_in_force(marker);
+        }
+    }
+
+    fn not_in_force(&mut self, marker: &Marker) {
+        let since = if marker.boot_id == boot_id() { "" } else { " since the node was started" };
+        let what = format!("no policy is in force{since}, though generation {} was applied", marker.generation);
+        self.add(what, "put it back with polload restore");
+    }
+
+    pub(super) fn another_namespace(&mut self) {
+        self.add(
+            "the pinned datapath is of another network namespace",
+            "run this in the node's network namespace, or give --root another tree",
+        );
+    }
+
+    /// What the kernel has in force, and what the file says of it.
+    pub(super) fn of_policy(&mut self, now: &InForce, marker: Option<&Marker>) {
+        if now.went_back {
+            let what = match now.generation {
+                0 => "nobody confirmed the policy in time: no policy is in force again".to_owned(),
+                generation => format!("nobody confirmed the policy in time: generation {generation} is in force again"),
+            };
+            self.add(what, "apply once more, and confirm it in time; polload restore takes note of what is in force");
+            return;
+        }
+        match (now.generation, marker) {
+            (0, Some(_)) if now.cleared => {
+                self.add(
+                    "policy was cleared, and would come back with the next start of the node",
+                    "run polload clear",
+                );
+            }
+            (0, Some(marker)) => self.not_in_force(marker),
+            (0, None) => {}
+            (_, None) => self.add(
+                "policy is in force, and would not come back after the next start of the node: active.json is missing",
+                "put policy in force anew with polload apply",
+            ),
+            (_, Some(marker)) if now.folder.as_ref().is_some_and(|folder| *folder != marker.folder) => self.add(
+                "another policy is in force than would come back after the next start of the node",
+                "put policy in force anew with polload apply",
+            ),
+            _ => {}
+        }
+    }
+
+    pub(super) fn no_tables(&mut self, generation: u32) {
+        let what = format!("generation {generation} is in force, and its tables are not all there");
+        self.add(what, "put policy in force anew with polload apply");
+    }
+
+    pub(super) fn no_folder(&mut self, generation: u32) {
+        let what = format!("what generation {generation} was made from is not on disk");
+        self.add(what, "put policy in force anew with polload apply");
+    }
+
+    pub(super) fn taking_over(&mut self, (pod, interface): &(String, String)) {
+        let what = format!("{} is not judged: whoever took it over did not come to an end", named(pod, interface));
+        self.add(what, "take it over again with cni-chain adopt");
+    }
+
+    pub(super) fn wrong_rules(&mut self, pod: &str, interface: &str) {
+        let what = format!("{} is judged by other rules than its own", named(pod, interface));
+        self.add(what, "put policy in force anew with polload apply");
+    }
+
+    pub(super) fn unknown_pod(&mut self, pod: &str, interface: &str, isolated: bool) {
+        let how = if isolated { "and is isolated until it is" } else { "and no policy is asked about it" };
+        let what = format!("{} is not among the objects, {how}", named(pod, interface));
+        self.add(what, "apply with objects that have it, or keep polload watch running");
+    }
+}
+
+fn named(pod: &str, interface: &str) -> String {
+    if pod.is_empty() { format!("the pod at {interface}") } else { format!("{pod} ({interface})") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(now: &InForce, marker: Option<&Marker>) -> Vec<String> {
+        let mut faults = Faults::default();
+        faults.of_policy(now, marker);
+        faults.all.into_iter().map(|fault| fault.what).collect()
+    }
+
+    fn in_force(generation: u32) -> InForce {
+        let folder = (generation != 0).then(|| format!("g{generation}-0000000{generation}"));
+        InForce { generation, folder, fallback: None, seconds_left: None, went_back: false, cleared: false }
+    }
+
+    fn marker(folder: &str) -> Marker {
+        Marker { generation: 7, folder: folder.to_owned(), boot_id: boot_id(), ..Marker::default() }
+    }
+
+    #[test]
+    fn what_is_as_the_file_says_is_no_fault() {
+        assert!(told(&in_force(7), Some(&marker("g7-00000007"))).is_empty());
+        assert!(told(&in_force(0), None).is_empty());
+        assert!(told(&InForce { cleared: true, ..in_force(0) }, None).is_empty());
+    }
+
+    #[test]
+    fn what_was_in_force_before_a_start_is_missed() {
+        let before = Marker { boot_id: "another".to_owned(), ..marker("g7-00000007") };
+        assert_eq!(
+            told(&in_force(0), Some(&before)),
+            ["no policy is in force since the node was started, though generation 7 was applied"]
+        );
+        let same = told(&in_force(0), Some(&marker("g7-00000007")));
+        assert_eq!(same, ["no policy is in force, though generation 7 was applied"]);
+    }
+
+    #[test]
+    fn what_would_not_come_back_is_told() {
+        assert!(told(&in_force(7), None)[0].contains("would not come back"));
+        assert!(told(&in_force(7), Some(&marker("g6-00000006")))[0].contains("another policy is in force"));
+        let cleared = InForce { cleared: true, ..in_force(0) };
+        assert!(told(&cleared, Some(&marker("g7-00000007")))[0].contains("cleared, and would come back"));
+    }
+
+    #[test]
+    fn a_policy_that_was_not_confirmed_is_told_once() {
+        let back = InForce { went_back: true, ..in_force(6) };
+        let told = told(&back, Some(&marker("g7-00000007")));
+        assert_eq!(told, ["nobody confirmed the policy in time: generation 6 is in force again"]);
+    }
+}

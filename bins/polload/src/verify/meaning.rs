@@ -1,0 +1,80 @@
+//! What the entries that were read back mean is what the objects say, on every boundary.
+
+use chainkit_enforce::Lookup;
+use chainkit_policy::{Direction, Transport, Verdict, oracle};
+
+use super::boundaries::{Boundaries, Subject, protocol, protocol_name};
+use super::snapshot::Snapshot;
+use super::{Counterexample, Flow, What};
+
+/// Holds all answers against the oracle's; how many questions that were.
+pub(super) fn compare(snapshot: &Snapshot, boundaries: &Boundaries<'_>) -> Result<usize, Box<Counterexample>> {
+    let lookup = Lookup::new(&snapshot.read);
+    let mut progress = chainkit_cli::Progress::new("asking about pods", boundaries.subjects.len());
+    let mut asked = 0;
+    for subject in &boundaries.subjects {
+        asked += of_subject(snapshot, boundaries, &lookup, subject)?;
+        progress.step();
+    }
+    Ok(asked)
+}
+
+fn of_subject(
+    snapshot: &Snapshot,
+    boundaries: &Boundaries<'_>,
+    lookup: &Lookup<'_>,
+    subject: &Subject<'_>,
+) -> Result<usize, Box<Counterexample>> {
+    let mut asked = 0;
+    for peer in boundaries.peers(subject) {
+        // What a pod sends to itself no rule is asked about.
+        if subject.pod.addresses.iter().any(|own| own.to_canonical() == peer) {
+            continue;
+        }
+        for direction in Direction::BOTH {
+            let (own, other) = (subject.party(peer), boundaries.party(peer));
+            let (source, destination) = match direction {
+                Direction::Egress => (own, other),
+                Direction::Ingress => (other, own),
+            };
+            let between = oracle::between(&snapshot.cluster, &snapshot.options, source, destination);
+            let ports = boundaries.ports(subject, direction, peer);
+            let every =
+                Transport::ALL.into_iter().flat_map(|transport| ports.iter().map(move |port| (transport, *port)));
+            for (transport, port) in every.filter(|(transport, port)| *port <= transport.last_port()) {
+                let is_egress = direction == Direction::Egress;
+                let found = lookup.ask(subject.policy, is_egress, peer, protocol(transport), port, false);
+                if found.rule == chainkit_abi::rule::TOO_MANY_BACKENDS {
+                    // Not all of them are asked about, and so it may be denied more than the objects say.
+                    continue;
+                }
+                let said = between.judge(transport, port);
+                let expected = if is_egress { said.egress } else { said.ingress };
+                asked += 1;
+                if (expected == Verdict::Allowed) == found.allowed {
+                    continue;
+                }
+                let found_verdict = if found.allowed { Verdict::Allowed } else { Verdict::Denied };
+                return Err(Box::new(Counterexample {
+                    kind: "Counterexample",
+                    generation: snapshot.generation,
+                    what: What::Verdict,
+                    table: None,
+                    entry: None,
+                    flow: Some(Flow {
+                        pod: subject.title(),
+                        direction: direction.name(),
+                        peer,
+                        protocol: protocol_name(transport),
+                        port,
+                    }),
+                    expected: expected.name().to_owned(),
+                    found: format!("{} by {}", found_verdict.name(), snapshot.rule(found.rule)),
+                    means: "the tables do not say what the objects say".to_owned(),
+                    more: 0,
+                }));
+            }
+        }
+    }
+    Ok(asked)
+}

@@ -1,0 +1,153 @@
+//! What is in force at one moment: the kernel's tables, and the files that they were made from.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use chainkit_abi::{Endpoint, set_of};
+use chainkit_bpf::{Datapath, TableSet};
+use chainkit_cli::{Exit, Failure};
+use chainkit_cluster::model::{Cluster, Workload};
+use chainkit_cluster::saved::SavedReader;
+use chainkit_cluster::{ClusterState, EndpointRecord, EndpointStore};
+use chainkit_enforce::{Image, Keeper, Pods, RuleEntry, Saved, Standing};
+use chainkit_policy::{Options, Scope};
+
+use super::{Counterexample, Verified, What};
+use crate::kernel::{bpf_failure, failure, store_failure};
+
+/// What a look at everything has come to.
+pub(super) enum Looked {
+    /// No policy is in force.
+    Nothing,
+    /// All is as it should be.
+    Fine(Verified),
+    /// Something is not.
+    Wrong(Box<Counterexample>),
+    /// Another policy was put in force meanwhile.
+    Moved,
+}
+
+/// What is in force, on both sides.
+pub(super) struct Snapshot {
+    pub(super) generation: u32,
+    pub(super) set: TableSet,
+    /// As the kernel has it.
+    pub(super) read: Image,
+    /// As it was written.
+    pub(super) saved: Image,
+    pub(super) rules: BTreeMap<u32, RuleEntry>,
+    pub(super) cluster: Cluster,
+    pub(super) options: Options,
+    pub(super) node: String,
+    /// By slot the endpoint and what it is to be judged by.
+    pub(super) standings: Vec<(u32, Endpoint, Standing)>,
+    /// Every endpoint, those that are not judged included.
+    pub(super) endpoints: Vec<(u32, Endpoint)>,
+    pub(super) records: Vec<EndpointRecord>,
+    /// Of this node, by `namespace/name`.
+    pub(super) pods: Pods,
+}
+
+impl Snapshot {
+    /// Reads everything; what is in its place where there is nothing to be verified.
+    pub(super) fn take(datapath: &Datapath, root: &Path) -> anyhow::Result<Result<Self, Looked>> {
+        let keeper = Keeper::new(datapath, root);
+        let in_force = keeper.in_force().map_err(failure)?;
+        let generation = in_force.generation;
+        if generation == 0 {
+            return Ok(Err(Looked::Nothing));
+        }
+        let Some(set) = datapath.tables_at(set_of(generation)).map_err(bpf_failure)? else {
+            return Ok(Err(Looked::Wrong(Box::new(Counterexample {
+                kind: "Counterexample",
+                generation,
+                what: What::Entry,
+                table: None,
+                entry: None,
+                flow: None,
+                expected: format!("a set of tables at place {}", set_of(generation)),
+                found: "none, or not all of its tables".to_owned(),
+                means: "every pod that has rules is denied all that it is isolated for: apply once more".to_owned(),
+                more: 0,
+            }))));
+        };
+        let Some(folder) = in_force.folder else {
+            let place = root.join(chainkit_enforce::POLICY_FOLDER.trim_start_matches('/'));
+            let lacking = format!(
+                "cannot tell what generation {generation} was made from: its folder is gone from {}",
+                place.display()
+            );
+            return Err(Failure::new(Exit::Failed, lacking).remedy("apply once more").into());
+        };
+        let saved = keeper.store().open(&folder).map_err(store_failure)?;
+        let pods = saved.pods().map_err(store_failure)?;
+        let marker = keeper.store().marker().map_err(store_failure)?.unwrap_or_default();
+        let cluster = cluster(&saved)?;
+        let node = if marker.node.is_empty() { node_of(&cluster, &pods) } else { marker.node };
+        let snapshot = Self {
+            generation,
+            read: chainkit_enforce::kernel::read(&set).map_err(bpf_failure)?,
+            set,
+            saved: saved.tables().map_err(store_failure)?,
+            rules: saved.rules().map_err(store_failure)?,
+            options: Options { scope: Scope::Node(node.clone()), cidrs_match_pods: true },
+            cluster,
+            node,
+            standings: keeper.standings(&pods).map_err(failure)?,
+            endpoints: datapath.endpoints().map_err(bpf_failure)?,
+            records: EndpointStore::below(root).all().0,
+            pods,
+        };
+        // Otherwise what was read is of two.
+        let is_same = datapath.judging() == generation;
+        Ok(if is_same { Ok(snapshot) } else { Err(Looked::Moved) })
+    }
+
+    /// A rule in words.
+    pub(super) fn rule(&self, number: u32) -> String {
+        use chainkit_abi::rule;
+        match number {
+            rule::NONE => "no rule".to_owned(),
+            rule::OWN_NODE => "the pod's own node".to_owned(),
+            rule::ITSELF => "the pod itself".to_owned(),
+            rule::NO_BACKEND => "a service without backend".to_owned(),
+            rule::UNKNOWN_POD => "a pod that is not known".to_owned(),
+            rule::TOO_MANY_BACKENDS => "a service with too many kinds of backends".to_owned(),
+            number => match self.rules.get(&number) {
+                Some(rule) => crate::plan::rule_names(rule).join(", "),
+                None => format!("rule {number}, which no policy has"),
+            },
+        }
+    }
+
+    /// The record of an endpoint.
+    pub(super) fn record(&self, ifindex: u32) -> Option<&EndpointRecord> {
+        self.records.iter().find(|record| record.interfaces.iter().any(|one| one.host_ifindex == ifindex))
+    }
+
+    /// An endpoint in words: its pod, or its interface.
+    pub(super) fn title(&self, ifindex: u32) -> String {
+        match self.record(ifindex).filter(|record| !record.pod_name.is_empty()) {
+            Some(record) => format!("{}/{}", record.namespace, record.pod_name),
+            None => format!("interface {ifindex}"),
+        }
+    }
+}
+
+/// The node that pods were compiled for, where nothing says so.
+fn node_of(cluster: &Cluster, pods: &Pods) -> String {
+    let is_its = |workload: &&Workload| {
+        workload.kind == "Pod" && pods.pods.contains_key(&format!("{}/{}", workload.namespace, workload.name))
+    };
+    cluster.workloads.iter().find(is_its).and_then(|workload| workload.node.clone()).unwrap_or_default()
+}
+
+/// The objects that policy was made of.
+fn cluster(saved: &Saved) -> anyhow::Result<Cluster> {
+    let mut state = ClusterState::default();
+    let mut reader = SavedReader::default();
+    for line in saved.objects().map_err(store_failure)? {
+        state.apply(reader.read(&line.map_err(store_failure)?)?);
+    }
+    Ok(state.into_cluster())
+}
