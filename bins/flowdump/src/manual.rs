@@ -208,7 +208,8 @@ flow.source_service, flow.destination_service
 
 flow.traffic_direction
   INGRESS or EGRESS: which way the connection was opened, seen from the pod at whose interface the packet was. A reply
-  that a pod sends is INGRESS. Where it is not known who opened it, the way of the packet.
+  that a pod sends is INGRESS. Where it is not known who opened it, that of the rule that decided, or else the way of the
+  packet.
 
 flow.is_reply
   Whether the packet goes against the way the connection was opened; left out where that is not known.

@@ -149,6 +149,10 @@ impl Rules {
             (false, true) => &mut flow.ingress_denied_by,
         };
         policies.clone_from(&rule.policies);
+        if flow.is_reply.is_none() {
+            // It was judged as one that was opened this way.
+            flow.traffic_direction = if rule.egress { TrafficDirection::Egress } else { TrafficDirection::Ingress };
+        }
         Some(Arc::clone(&rule.told))
     }
 

@@ -493,6 +493,24 @@ fn allowed_flows_and_table_entries_name_what_allowed_them() {
 }
 
 #[test]
+fn what_no_connection_tells_the_direction_of_has_that_of_its_rule() {
+    // The answer to a SYN that was never seen: judged as what the other side opened.
+    let answer = Event {
+        kind: kind::DENIED,
+        verdict: verdict::DROPPED,
+        reason: reason::POLICY,
+        reply: reply::UNKNOWN,
+        rule: 17,
+        ..syn()
+    };
+    let flow = json(&decoder_with_rules().event(&answer));
+    assert_eq!((&flow["traffic_direction"], &flow["is_reply"]), (&"INGRESS".into(), &serde_json::Value::Null));
+    assert!(flow["ingress_denied_by"].is_array() && flow["source"]["pod_name"] == "web");
+    let unknown = json(&decoder_with_rules().event(&Event { rule: 99, ..answer }));
+    assert_eq!(unknown["traffic_direction"], "EGRESS", "the way of the packet");
+}
+
+#[test]
 fn a_number_that_is_not_known_is_told_as_a_number() {
     let denied = Event { kind: kind::DENIED, verdict: verdict::DROPPED, reason: reason::POLICY, rule: 99, ..syn() };
     let flow = json(&decoder_with_rules().event(&denied));

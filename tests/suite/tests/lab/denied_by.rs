@@ -114,7 +114,7 @@ fn is_between(flow: &Value, from: &str, to: &str, direction: &str) -> bool {
     flow["source"]["pod_name"] == from
         && flow["destination"]["pod_name"] == to
         && flow["traffic_direction"] == direction
-        && flow["is_reply"] == false
+        && flow["is_reply"] != true
 }
 
 fn names(policies: &Value) -> Vec<String> {
