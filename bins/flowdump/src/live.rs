@@ -21,6 +21,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use crate::attach::{Source, failure};
 use crate::cli::Options;
 use crate::names;
+use crate::rules::Rules;
 use crate::sink::Sink;
 
 /// Events taken at once, before anything else is looked at.
@@ -64,6 +65,7 @@ fn watch(
 ) -> anyhow::Result<Exit> {
     let deadline = options.duration.map(|duration| Instant::now() + duration);
     name_interfaces(decoder, &known.interfaces);
+    known.rules.refresh(source.datapath(), decoder);
     let past = options.last.is_some() || options.since.is_some();
     let mut kernel_filter = filter(options, source)?;
     let settings = ObserverSettings { ring_bytes: options.buffer, filter: kernel_filter };
@@ -76,7 +78,7 @@ fn watch(
     if past {
         // What has begun since is told by the observer.
         let until = if observer.is_some() { monotonic() } else { u64::MAX };
-        let found = show_tables(sink, source.datapath(), decoder, source.wanted(), until)?;
+        let found = show_tables(sink, source.datapath(), decoder, &mut known.rules, source.wanted(), until)?;
         if found == 0 && !options.follow {
             options
                 .log
@@ -96,7 +98,7 @@ fn watch(
             || deadline.is_some_and(|deadline| Instant::now() >= deadline)
     };
     loop {
-        let taken = take(options, observer, sink, decoder)?;
+        let taken = take(options, observer, sink, decoder, &mut known.rules)?;
         sink.flush()?;
         let now = Instant::now();
         if now >= losses_at {
@@ -139,7 +141,7 @@ fn watch(
     }
     // What is in the ring by now was sent before the end.
     observer.stop();
-    while !sink.done() && take(options, observer, sink, decoder)? != 0 {}
+    while !sink.done() && take(options, observer, sink, decoder, &mut known.rules)? != 0 {}
     tell_losses(options, sink, observer, &mut told, decoder)?;
     sink.flush()?;
     Ok(if told.pauses > 0 && options.fail_on_loss { Exit::No } else { Exit::Fine })
@@ -148,10 +150,17 @@ fn watch(
 /// Shows what has come; the first error of the sink ends it.
 ///
 /// Where every packet is told, a line is a packet (or a super-packet): an end that no packet makes is left out.
-fn take(options: &Options, observer: &mut Observer, sink: &mut Sink, decoder: &mut Decoder) -> anyhow::Result<usize> {
+fn take(
+    options: &Options,
+    observer: &mut Observer,
+    sink: &mut Sink,
+    decoder: &mut Decoder,
+    rules: &mut Rules,
+) -> anyhow::Result<usize> {
     let mut outcome = Ok(());
     let taken = observer.drain(DRAIN, |event| {
         if outcome.is_ok() && !(options.per_packet && event.hook == hook::SWEEP) {
+            rules.meet(event.rule, event.generation, decoder);
             outcome = sink.event(event, decoder);
         }
     });
@@ -178,7 +187,7 @@ fn tell_losses(
     Ok(())
 }
 
-/// Looks at what changes on a node: interfaces, names, the clock. True: the datapath is another now.
+/// Looks at what changes on a node: interfaces, names, policy, the clock. True: the datapath is another now.
 fn look(options: &Options, known: &mut Known, source: &mut Source, decoder: &mut Decoder) -> anyhow::Result<bool> {
     let before = std::mem::take(&mut known.interfaces);
     known.interfaces = list_interfaces()?;
@@ -193,6 +202,7 @@ fn look(options: &Options, known: &mut Known, source: &mut Source, decoder: &mut
         decoder.set_resolver(known.resolver());
     }
     decoder.set_clock(wall_clock());
+    known.rules.refresh(source.datapath(), decoder);
     Ok(moved)
 }
 
@@ -246,6 +256,7 @@ fn show_tables(
     sink: &mut Sink,
     datapath: &Datapath,
     decoder: &mut Decoder,
+    rules: &mut Rules,
     wanted: Option<&[u32]>,
     until: u64,
 ) -> anyhow::Result<usize> {
@@ -273,6 +284,7 @@ fn show_tables(
             Key::V4(key) => ConnectionKey::V4(key),
             Key::V6(key) => ConnectionKey::V6(key),
         };
+        rules.meet(connection.conn.rule, connection.conn.generation, decoder);
         let entry = Connection { key, conn: &connection.conn, ifindex: *ifindex, last_seen: *last_seen };
         if let Some(record) = decoder.connection(&entry) {
             sink.record(record, None)?;
@@ -290,6 +302,7 @@ struct Known {
     interfaces: Vec<Interface>,
     addresses: Vec<IpAddr>,
     node: String,
+    rules: Rules,
 }
 
 impl Known {
@@ -302,6 +315,7 @@ impl Known {
             interfaces: list_interfaces()?,
             addresses: own_addresses()?,
             node: node_name(options),
+            rules: Rules::of(&options.root.root, options.log),
         };
         known.read_records(options);
         Ok(known)

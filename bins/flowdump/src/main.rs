@@ -11,6 +11,7 @@ mod filter_args;
 mod live;
 mod manual;
 mod names;
+mod rules;
 mod saved;
 mod sink;
 mod values;

@@ -55,6 +55,16 @@ packet makes, such as an expiry, is left out then.
 Use nsenter --net=FILE, and not ip netns exec, to look into another network namespace: the latter hides pinned objects.",
     },
     Section {
+        title: "POLICY",
+        text: "\
+Where polload apply has put policy in force, a flow that policy judged names the policies that decided, below --root from
+/var/lib/chainkit/policy. Numbers that cannot be told by it (a file cannot be read, which a warning says once, or the rules
+have changed since) stand as numbers: value.rule below. What polload apply --mode audit would drop passes as AUDIT and names
+the same policies:
+
+    flowdump --verdict DROPPED --verdict AUDIT",
+    },
+    Section {
         title: "PRIVILEGES",
         text: "\
 Live flows take CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and CAP_SYS_ADMIN too to find a datapath that another process has
@@ -99,6 +109,10 @@ Save everything, and look at it later, here or with hubble:
     flowdump -r flows.jsonl --verdict DROPPED -o table
     hubble observe --input-file flows.jsonl
 
+What policy denied, and which policies:
+
+    flowdump -j --verdict DROPPED | jq -c '.flow | [.source.pod_name, .destination.pod_name, ((.egress_denied_by // []) + (.ingress_denied_by // []) | map(.namespace + \"/\" + .name))]'
+
 Bytes that each pod sent, from the ends of connections:
 
     flowdump -j | jq -r 'select(.flow.extensions.value.event == \"close\") | [(if .flow.trace_observation_point == \"FROM_ENDPOINT\" then .flow.source else .flow.destination end).pod_name, .flow.extensions.value.connection.tx_bytes] | @tsv'
@@ -115,8 +129,12 @@ compact
   arrow points the way that the connection was opened: -> for a packet that goes so, <- for a reply, of which source and
   destination change places, <> where who opened it is not known.
 
+  After DROPPED or AUDIT it says who denied: DROPPED BY NetworkPolicy shop/default-deny (ingress, isolated). In brackets are
+  the direction, the tier where the kind of the policy does not tell it, and the place of the rule from 0, or isolated where
+  no rule allows.
+
 dict
-  A line for each of these, a line of dashes between flows.
+  A line for each of these, a line of dashes between flows. Who allowed is told, too.
 
 table
   Columns. Rows that come together are aligned together.
@@ -154,8 +172,9 @@ flow.verdict
   FORWARDED. Hubble's others are read: ERROR, REDIRECTED, TRACED, TRANSLATED.
 
 flow.drop_reason, flow.drop_reason_desc
-  Why it was dropped, as a number and as Hubble's name for it: POLICY_DENIED (133), INVALID_PACKET_DROPPED (134),
-  CT_TRUNCATED_OR_INVALID_HEADER (135), UNSUPPORTED_L3_PROTOCOL (139), INVALID_IPV6_EXTENSION_HEADER (156),
+  Why it was dropped, as a number and as Hubble's name for it: POLICY_DENIED (133: no rule allows it), POLICY_DENY (181: a
+  rule denies it), INVALID_SOURCE_IP (132: it does not bear an address of the pod that sends it), INVALID_PACKET_DROPPED
+  (134), CT_TRUNCATED_OR_INVALID_HEADER (135), UNSUPPORTED_L3_PROTOCOL (139), INVALID_IPV6_EXTENSION_HEADER (156),
   FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND (175).
 
 flow.event_type
@@ -189,13 +208,21 @@ flow.source_service, flow.destination_service
 
 flow.traffic_direction
   INGRESS or EGRESS: which way the connection was opened, seen from the pod at whose interface the packet was. A reply
-  that a pod sends is INGRESS. Where it is not known who opened it, the way of the packet.
+  that a pod sends is INGRESS. Where it is not known who opened it, that of the rule that decided, or else the way of the
+  packet.
 
 flow.is_reply
   Whether the packet goes against the way the connection was opened; left out where that is not known.
 
 flow.interface.index, flow.interface.name
   The host-side interface.
+
+flow.egress_denied_by, flow.ingress_denied_by
+  Of DROPPED and AUDIT: the policies that deny it to the pod that opens it, or to the pod that it is opened to. Lists of
+  name, namespace and kind, such as NetworkPolicy. Where no rule allows it they are all policies that isolate the pod.
+
+flow.egress_allowed_by, flow.ingress_allowed_by
+  Of FORWARDED: the policy whose rule allows it, in the same form.
 
 flow.Summary
   It in a few words.
@@ -222,7 +249,8 @@ value.count
   Of denied: how many packets were denied since it was last told, this one included.
 
 value.reason
-  Of denied: policy. Of close: fin (both sides have ended it), rst, expired (idle past its timeout), evicted (its table
+  Of denied: policy, split_service (policy denies some of the backends that the service may lead to), or invalid_source.
+  Of close: fin (both sides have ended it), rst, expired (idle past its timeout), evicted (its table
   was full), removed (its endpoint went), reopened (another connection of the same addresses and ports took its place).
   Of malformed: truncated_ethernet, truncated_ipv4, bad_ipv4, truncated_ipv6, bad_ipv6, bad_ipv6_extension,
   truncated_transport, bad_transport, orphan_fragment, unknown_ethertype, bad_vlan, bad_icmp_error.
@@ -272,7 +300,14 @@ value.generation
   Number of the policy that judged it, where one was loaded.
 
 value.rule
-  Number of the rule that decided, where one did.
+  Number of the rule that decided, where one did. From 16 on it is a rule of a policy.
+
+value.decided_by
+  What is known of that rule beside its policies: direction (ingress or egress, seen from the pod), action (allow, deny, or
+  isolated: no rule allows, and policies isolate the pod), tier (such as Admin, NetworkPolicy or Baseline), rule (its place
+  among the rules of its policy for that direction, from 0), and policies_left_out, where there are more policies than fit.
+  Where no policy's rule decided it is because, in words: a pod and its own node, a pod and itself, a service without
+  backends or with too many kinds of them, a pod of which nothing is known yet.
 
 Of ICMP a connection table keeps neither type nor code: connection and close of an ICMP exchange tell an echo request.",
     },
@@ -302,6 +337,9 @@ Of ICMP a connection table keeps neither type nor code: connection and close of 
         text: "\
 /run/chainkit/endpoints/*.json
   Endpoints of this node: which pod is behind which interface.
+
+/var/lib/chainkit/policy/
+  The policy in force, with the names of its rules.
 
 /run/chainkit/lock, observers-*.lock, leases-*.lock
   Empty files whose locks tell who is alive; the latter two go with the last that uses them.

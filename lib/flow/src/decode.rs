@@ -10,6 +10,7 @@ use chainkit_abi::{
 };
 use jiff::Timestamp;
 
+use crate::decided::{Rule, Rules};
 use crate::drop_reason::DropReason;
 use crate::enums::{FlowType, IpVersion, LostEventSource, ObservationPoint, TrafficDirection, Verdict, event_type};
 use crate::extra::{ConnectionExtra, Extensions, Extra, FlagNames};
@@ -57,6 +58,7 @@ pub struct Decoder {
     clock: WallClock,
     resolver: Resolver,
     interfaces: HashMap<u32, Arc<str>>,
+    rules: Rules,
     ids: FlowIds,
 }
 
@@ -64,7 +66,14 @@ impl Decoder {
     /// Flows seen on the node `node_name`.
     #[must_use]
     pub fn new(node_name: &str, clock: WallClock, resolver: Resolver) -> Self {
-        Self { node_name: node_name.into(), clock, resolver, interfaces: HashMap::new(), ids: FlowIds::new() }
+        Self {
+            node_name: node_name.into(),
+            clock,
+            resolver,
+            interfaces: HashMap::new(),
+            rules: Rules::default(),
+            ids: FlowIds::new(),
+        }
     }
 
     /// From here on names come from `resolver`.
@@ -89,6 +98,11 @@ impl Decoder {
     #[must_use]
     pub fn knows_interface(&self, ifindex: u32) -> bool {
         self.interfaces.contains_key(&ifindex)
+    }
+
+    /// The number that the datapath tells is this rule's, or no known one's.
+    pub fn set_rule(&mut self, number: u32, rule: Option<Rule>) {
+        self.rules.set(number, rule);
     }
 
     /// The flow of an event.
@@ -118,8 +132,17 @@ impl Decoder {
         let mut flow = self.flow(&seen, is_reply, event.verdict);
         flow.time = self.clock.time(event.time);
         if flow.verdict == Verdict::Dropped {
-            dropped(&mut flow, event.reason);
+            let why = if matches!(event.reason, reason::POLICY | reason::SPLIT_SERVICE) {
+                self.rules.drop_reason(event.rule)
+            } else {
+                drop_reason(event.reason)
+            };
+            dropped(&mut flow, why);
         }
+        // What has no valid source was not judged, nor what could not be read.
+        let judged =
+            event.kind == kind::CLOSE || matches!(event.reason, reason::NONE | reason::POLICY | reason::SPLIT_SERVICE);
+        let decided_by = if judged { self.rules.tell(&mut flow, event.rule) } else { None };
         let has_packet = event.hook != hook::SWEEP;
         if has_packet && (event.source_mac != [0; 6] || event.destination_mac != [0; 6]) {
             flow.ethernet = Some(Ethernet {
@@ -130,6 +153,7 @@ impl Decoder {
         let extra = Extra {
             source_container_id: container(flow.source.as_ref()),
             destination_container_id: container(flow.destination.as_ref()),
+            decided_by,
             ..self.extra(event)
         };
         flow.extensions = Some(Extensions::Ours(Box::new(extra)));
@@ -170,6 +194,7 @@ impl Decoder {
         };
         let mut flow = self.flow(&seen, is_reply, conn.verdict);
         flow.time = Some(Time(entry.last_seen));
+        let decided_by = self.rules.tell(&mut flow, conn.rule);
         flow.extensions = Some(Extensions::Ours(Box::new(Extra {
             event: "connection".into(),
             source_container_id: container(flow.source.as_ref()),
@@ -189,6 +214,7 @@ impl Decoder {
             protocol: unnamed(key.protocol),
             generation: conn.generation,
             rule: conn.rule,
+            decided_by,
             ..Extra::default()
         })));
         Some(self.record(flow))
@@ -430,8 +456,7 @@ const fn unnamed(protocol: u8) -> u8 {
 }
 
 /// A drop is told three times: `hubble observe` takes its words from the sub-type, others take the enum or the number.
-fn dropped(flow: &mut Flow, why: u8) {
-    let why = drop_reason(why);
+fn dropped(flow: &mut Flow, why: DropReason) {
     flow.drop_reason = why.0.unsigned_abs();
     flow.drop_reason_desc = why;
     flow.event_type = Some(EventType { kind: event_type::DROP, sub_type: why.0 });
@@ -439,8 +464,8 @@ fn dropped(flow: &mut Flow, why: u8) {
 }
 
 fn drop_reason(why: u8) -> DropReason {
-    if why == reason::POLICY {
-        return DropReason::POLICY_DENIED;
+    if why == reason::INVALID_SOURCE {
+        return DropReason::INVALID_SOURCE_IP;
     }
     match counter(why) {
         Some(Counter::TruncatedTransport | Counter::BadTransport | Counter::BadIcmpError) => {
@@ -486,6 +511,8 @@ fn reason_name(event_kind: u8, number: u8) -> Option<Cow<'static, str>> {
         (kind::CLOSE, close::REOPENED) => "reopened",
         (kind::CLOSE, _) => "unknown",
         (_, reason::POLICY) => "policy",
+        (_, reason::INVALID_SOURCE) => "invalid_source",
+        (_, reason::SPLIT_SERVICE) => "split_service",
         (_, number) => counter(number).map_or("unknown", Counter::name),
     };
     Some(name.into())

@@ -96,6 +96,8 @@ const REASONS: &[(u8, &str, &str)] = &[
 pub struct DropReason(pub i32);
 
 impl DropReason {
+    /// The source address is not one of the sender's.
+    pub const INVALID_SOURCE_IP: Self = Self(132);
     /// No rule allows it.
     pub const POLICY_DENIED: Self = Self(133);
     /// A header makes no sense.
@@ -104,6 +106,8 @@ impl DropReason {
     pub const CT_TRUNCATED_OR_INVALID_HEADER: Self = Self(135);
     /// Neither IP nor ARP.
     pub const UNSUPPORTED_L3_PROTOCOL: Self = Self(139);
+    /// A rule denies it.
+    pub const POLICY_DENY: Self = Self(181);
     /// The connection could not be remembered.
     pub const CT_MAP_INSERTION_FAILED: Self = Self(155);
     /// An IPv6 extension header is cut off, or there are too many.

@@ -8,6 +8,7 @@ use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::decided::DecidedBy;
 use crate::layer4::TcpFlags;
 use crate::time::Time;
 use crate::wire::is_zero;
@@ -117,9 +118,12 @@ pub struct Extra {
     /// Generation of the policy that judged.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub generation: u32,
-    /// The rule that decided.
+    /// Number of the rule that decided.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rule: u32,
+    /// What is known of it; the policies that it stands for are in fields of Hubble's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<Arc<DecidedBy>>,
 }
 
 /// A connection, from the pod's side.

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod decided;
 mod decode;
 mod drop_reason;
 mod enrich;
@@ -26,6 +27,7 @@ mod time;
 mod uuid;
 mod wire;
 
+pub use decided::{DecidedBy, Rule, RuleAction};
 pub use decode::{Connection, ConnectionKey, Decoder, WallClock};
 pub use drop_reason::DropReason;
 pub use enrich::with_names;
@@ -36,7 +38,7 @@ pub use extra::{ConnectionExtra, Extensions, Extra, FlagNames};
 pub use filter::{Filter, FilterBuilder, FilterError, FilterFlag, PodPattern, SlotSet};
 pub use layer4::{Icmp, Layer4, Ports, Tcp, TcpFlags};
 pub use model::{
-    Dns, Endpoint, Ethernet, EventType, Flow, Interface, Ip, Layer7, LostEvents, NodeStatus, Record, Workload,
+    Dns, Endpoint, Ethernet, EventType, Flow, Interface, Ip, Layer7, LostEvents, NodeStatus, Policy, Record, Workload,
 };
 pub use print::{Format, MAX_TEXT_LINE, Printer, PrinterOptions};
 pub use read::{BadLine, LineBuffer, MAX_LINE, parse};

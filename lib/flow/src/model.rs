@@ -139,6 +139,38 @@ pub struct Flow {
     /// What Hubble has no field for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extensions: Option<Extensions>,
+    /// Policies that let the sending pod send it.
+    #[serde(
+        default,
+        alias = "egressAllowedBy",
+        deserialize_with = "wire::nullable",
+        skip_serializing_if = "<[Policy]>::is_empty"
+    )]
+    pub egress_allowed_by: Arc<[Policy]>,
+    /// Policies that let the receiving pod receive it.
+    #[serde(
+        default,
+        alias = "ingressAllowedBy",
+        deserialize_with = "wire::nullable",
+        skip_serializing_if = "<[Policy]>::is_empty"
+    )]
+    pub ingress_allowed_by: Arc<[Policy]>,
+    /// Policies that deny the sending pod to send it.
+    #[serde(
+        default,
+        alias = "egressDeniedBy",
+        deserialize_with = "wire::nullable",
+        skip_serializing_if = "<[Policy]>::is_empty"
+    )]
+    pub egress_denied_by: Arc<[Policy]>,
+    /// Policies that deny the receiving pod to receive it.
+    #[serde(
+        default,
+        alias = "ingressDeniedBy",
+        deserialize_with = "wire::nullable",
+        skip_serializing_if = "<[Policy]>::is_empty"
+    )]
+    pub ingress_denied_by: Arc<[Policy]>,
     /// It in short.
     #[serde(
         default,
@@ -152,6 +184,31 @@ pub struct Flow {
 
 fn str_is_empty(text: &str) -> bool {
     text.is_empty()
+}
+
+/// A policy that decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Its name.
+    #[serde(default, deserialize_with = "wire::nullable", skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Its namespace; empty for one of the cluster.
+    #[serde(default, deserialize_with = "wire::nullable", skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// Labels of its rule, in Cilium.
+    #[serde(default, deserialize_with = "wire::nullable", skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// The number of policy as a whole in which the rule was met, in Cilium.
+    #[serde(
+        default,
+        deserialize_with = "wire::integer",
+        serialize_with = "wire::as_string",
+        skip_serializing_if = "is_zero"
+    )]
+    pub revision: u64,
+    /// Its kind, such as `NetworkPolicy`.
+    #[serde(default, deserialize_with = "wire::nullable", skip_serializing_if = "String::is_empty")]
+    pub kind: String,
 }
 
 /// Ethernet addresses.
@@ -338,7 +395,7 @@ mod tests {
     #[test]
     fn camel_case_numbers_and_nulls_mean_the_same() {
         let camel = r#"{"flow":{"time":"2026-11-23T00:15:57.123456789Z","uuid":"5f4a9fb2-0d1e-4b0f-8d86-2c3a7c4c1d11",
-            "verdict":2,"dropReason":"133","l7":null,"socketCookie":"99","sourceNames":null,
+            "verdict":2,"dropReason":"133","l7":null,"egressDeniedBy":null,"socketCookie":"99","sourceNames":null,
             "ethernet":{"source":"0a:00:00:00:00:01","destination":"0a:00:00:00:00:02"},
             "IP":{"source":"10.0.0.1","destination":"10.0.0.2","ipVersion":1},
             "l4":{"TCP":{"sourcePort":40000,"destinationPort":"80","flags":{"SYN":true,"ACK":false}}},
@@ -350,6 +407,16 @@ mod tests {
             "Summary":"TCP Flags: SYN"},"nodeName":"n1","time":"2026-11-23T00:15:57.123456789Z"}"#;
         let camel: Record = serde_json::from_str(camel).unwrap();
         assert_eq!(camel, serde_json::from_str(HUBBLE).unwrap());
+    }
+
+    #[test]
+    fn policies_of_both_spellings_are_read_and_written_as_hubble_does() {
+        let json = r#"{"egress_allowed_by":[{"name":"a","namespace":"n","labels":["k8s:x=y"],"revision":"7","kind":"CiliumNetworkPolicy"}],"ingress_denied_by":[{"name":"b"}]}"#;
+        let flow: Flow = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&flow).unwrap(), json);
+        let camel = r#"{"egressAllowedBy":[{"name":"a","namespace":"n","labels":["k8s:x=y"],"revision":7,
+            "kind":"CiliumNetworkPolicy","later":1}],"ingressDeniedBy":[{"name":"b","labels":null}],"egressDeniedBy":[]}"#;
+        assert_eq!(serde_json::from_str::<Flow>(camel).unwrap(), flow);
     }
 
     #[test]

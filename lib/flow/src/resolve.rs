@@ -182,7 +182,7 @@ fn trim(labels: &mut Vec<String>) {
 }
 
 /// Bytes that a text takes in a JSON array.
-fn json_bytes(text: &str) -> usize {
+pub(crate) fn json_bytes(text: &str) -> usize {
     let escaped = text.bytes().map(|byte| match byte {
         b'"' | b'\\' => 2,
         0..=0x1f => 6,

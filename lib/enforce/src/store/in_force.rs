@@ -66,6 +66,12 @@ impl RulesInForce {
         Ok(&self.rules)
     }
 
+    /// The rules as [`get`](Self::get) found them last; nothing is looked at.
+    #[must_use]
+    pub const fn known(&self) -> &BTreeMap<u32, RuleEntry> {
+        &self.rules
+    }
+
     /// The marker that [`get`](Self::get) went by.
     #[must_use]
     pub fn marker(&self) -> Option<&Marker> {
@@ -180,6 +186,7 @@ mod tests {
         assert!(names(&mut rules).is_empty() && rules.marker().is_none());
         let mut saved = put_in_force(&store, 1, &[rule(16, "a")]);
         assert_eq!(names(&mut rules), [(16, "a".to_owned())]);
+        assert!(rules.known().contains_key(&16));
         saved.append_rules([RuleChange::Set(rule(17, "b")), RuleChange::Gone(16)]).unwrap();
         assert_eq!(names(&mut rules), [(17, "b".to_owned())]);
         assert_eq!(names(&mut rules), [(17, "b".to_owned())]);

@@ -2,6 +2,8 @@ use chainkit_abi::tcp;
 use chainkit_cluster::{EndpointInterface, EndpointRecord, Names, Objects};
 
 use super::*;
+use crate::decided::RuleAction;
+use crate::model::Policy;
 
 const CLUSTER: &str = r#"
     {"apiVersion":"v1","kind":"Pod","metadata":{"namespace":"shop","name":"web","labels":{"app":"web"}},
@@ -128,7 +130,7 @@ fn a_denied_packet_is_a_drop_with_its_reason_told_three_times() {
         verdict: verdict::DROPPED,
         reason: reason::POLICY,
         count: 7,
-        rule: 3,
+        rule: 33,
         generation: 2,
         first_seen: 0,
         ..syn()
@@ -141,7 +143,7 @@ fn a_denied_packet_is_a_drop_with_its_reason_told_three_times() {
     assert_eq!(flow.trace_observation_point, ObservationPoint::Unknown);
     let extra = extra(&flow);
     assert_eq!((extra.event.as_ref(), extra.reason.as_deref(), extra.count), ("denied", Some("policy"), 7));
-    assert_eq!((extra.rule, extra.generation, extra.connection), (3, 2, None));
+    assert_eq!((extra.rule, extra.generation, extra.connection), (33, 2, None));
 }
 
 #[test]
@@ -347,7 +349,12 @@ fn the_longest_line_stays_under_64_kib() {
     assert_eq!(objects.text("test", &pod), []);
     let resolver = Resolver::new(Arc::new(Names::new(&objects, &[])), "n1", &[]);
     let mut decoder = Decoder::new("n1", WallClock::new(0, Timestamp::UNIX_EPOCH), resolver);
-    let line = serde_json::to_string(&decoder.event(&syn())).unwrap();
+    let policy =
+        Policy { kind: "k".repeat(253), namespace: "n".repeat(63), name: "n".repeat(253), ..Policy::default() };
+    let many = vec![policy; 1000];
+    decoder.set_rule(16, Some(Rule::new(true, RuleAction::Allow, "NetworkPolicy", None, &many)));
+    let line = serde_json::to_string(&decoder.event(&Event { rule: 16, ..syn() })).unwrap();
+    assert!(line.contains("policies_left_out"));
     assert!((20_000..64 * 1024).contains(&line.len()), "{}", line.len());
     assert!(line.contains("chainkit:labels-left-out="));
 }
@@ -368,4 +375,171 @@ fn a_container_without_a_pod_stands_in_extensions_and_in_no_name() {
     assert!(!line.contains("pod_name") && !line.contains("destination_container_id"), "{line}");
     let read: Flow = serde_json::from_str::<Record>(&line).unwrap().flow.unwrap();
     assert_eq!(extra(&read).source_container_id.as_deref(), Some("default-web"));
+}
+
+/// A decoder that knows of an isolation for what pods receive (17), and of a rule that denies (18) and one that allows (19)
+/// what they send.
+fn decoder_with_rules() -> Decoder {
+    let policy = |kind: &str, name: &str| Policy {
+        kind: kind.into(),
+        namespace: if kind == "NetworkPolicy" { "shop".into() } else { String::new() },
+        name: name.into(),
+        ..Policy::default()
+    };
+    let isolating = [policy("NetworkPolicy", "default-deny"), policy("NetworkPolicy", "web")];
+    let admin = [policy("ClusterNetworkPolicy", "no-metadata")];
+    let mut decoder = decoder();
+    for (number, rule) in [
+        (17, Rule::new(false, RuleAction::Isolated, "NetworkPolicy", None, &isolating)),
+        (18, Rule::new(true, RuleAction::Deny, "Admin", Some(0), &admin)),
+        (19, Rule::new(true, RuleAction::Allow, "NetworkPolicy", Some(1), &isolating[1..])),
+    ] {
+        decoder.set_rule(number, Some(rule));
+    }
+    decoder
+}
+
+fn json(record: &Record) -> serde_json::Value {
+    serde_json::to_value(record).unwrap()["flow"].take()
+}
+
+#[test]
+fn a_denied_flow_names_the_policies_that_isolate() {
+    let denied = Event {
+        kind: kind::DENIED,
+        hook: hook::TO_POD,
+        verdict: verdict::DROPPED,
+        reason: reason::POLICY,
+        rule: 17,
+        generation: 5,
+        first_seen: 0,
+        ..syn()
+    };
+    let record = decoder_with_rules().event(&denied);
+    let flow = json(&record);
+    assert_eq!(
+        flow["ingress_denied_by"],
+        serde_json::json!([
+            {"name": "default-deny", "namespace": "shop", "kind": "NetworkPolicy"},
+            {"name": "web", "namespace": "shop", "kind": "NetworkPolicy"}
+        ])
+    );
+    assert_eq!(
+        flow["extensions"]["value"]["decided_by"],
+        serde_json::json!({"direction": "ingress", "action": "isolated", "tier": "NetworkPolicy"})
+    );
+    assert_eq!((&flow["drop_reason"], &flow["drop_reason_desc"]), (&133.into(), &"POLICY_DENIED".into()));
+    for other in ["egress_denied_by", "ingress_allowed_by", "egress_allowed_by"] {
+        assert_eq!(flow[other], serde_json::Value::Null, "{other}");
+    }
+    // Read back it is the same, and written again, too.
+    let line = serde_json::to_vec(&record).unwrap();
+    let read = crate::read::parse(&line).unwrap().unwrap();
+    assert_eq!(read.flow.as_ref().unwrap().ingress_denied_by, record.flow.as_ref().unwrap().ingress_denied_by);
+    assert_eq!(serde_json::to_vec(&read).unwrap(), line);
+
+    // In audit mode the same, but that it was no drop.
+    let audited = Event { kind: kind::FIRST, verdict: verdict::AUDIT, reason: reason::NONE, ..denied };
+    let audited = json(&decoder_with_rules().event(&audited));
+    assert_eq!((&audited["verdict"], &audited["drop_reason"]), (&"AUDIT".into(), &serde_json::Value::Null));
+    assert_eq!(audited["ingress_denied_by"], flow["ingress_denied_by"]);
+    assert_eq!(audited["extensions"]["value"]["decided_by"], flow["extensions"]["value"]["decided_by"]);
+}
+
+#[test]
+fn a_rule_that_denies_is_named_with_its_place_and_its_own_drop_reason() {
+    for why in [reason::POLICY, reason::SPLIT_SERVICE] {
+        let denied = Event { kind: kind::DENIED, verdict: verdict::DROPPED, reason: why, rule: 18, ..syn() };
+        let flow = json(&decoder_with_rules().event(&denied));
+        assert_eq!(
+            flow["egress_denied_by"],
+            serde_json::json!([{"name": "no-metadata", "kind": "ClusterNetworkPolicy"}])
+        );
+        assert_eq!(
+            flow["extensions"]["value"]["decided_by"],
+            serde_json::json!({"direction": "egress", "action": "deny", "tier": "Admin", "rule": 0})
+        );
+        assert_eq!((&flow["drop_reason"], &flow["drop_reason_desc"]), (&181.into(), &"POLICY_DENY".into()));
+        assert_eq!(flow["event_type"], serde_json::json!({"type": 1, "sub_type": 181}));
+        let told = if why == reason::POLICY { "policy" } else { "split_service" };
+        assert_eq!(flow["extensions"]["value"]["reason"], told);
+    }
+}
+
+#[test]
+fn allowed_flows_and_table_entries_name_what_allowed_them() {
+    let mut decoder = decoder_with_rules();
+    let allowed = serde_json::json!([{"name": "web", "namespace": "shop", "kind": "NetworkPolicy"}]);
+    let decided = serde_json::json!({"direction": "egress", "action": "allow", "tier": "NetworkPolicy", "rule": 1});
+    for event in [
+        Event { rule: 19, ..syn() },
+        Event { rule: 19, kind: kind::CLOSE, hook: hook::SWEEP, reason: close::RST, ..syn() },
+        Event { rule: 19, kind: kind::CLOSE, reason: close::EXPIRED, ..syn() },
+    ] {
+        let flow = json(&decoder.event(&event));
+        assert_eq!((&flow["egress_allowed_by"], &flow["extensions"]["value"]["decided_by"]), (&allowed, &decided));
+    }
+    let conn = Conn { opened: opened::BY_POD, verdict: verdict::FORWARDED, rule: 19, ..Conn::default() };
+    let last_seen = Timestamp::UNIX_EPOCH;
+    let key = Key4 { protocol: 6, ..Key4::default() };
+    let mut told = |conn: &Conn| {
+        let entry = Connection { key: ConnectionKey::V4(&key), conn, ifindex: 12, last_seen };
+        json(&decoder.connection(&entry).unwrap())
+    };
+    let flow = told(&conn);
+    assert_eq!((&flow["egress_allowed_by"], &flow["extensions"]["value"]["decided_by"]), (&allowed, &decided));
+    let audited = told(&Conn { verdict: verdict::AUDIT, opened: opened::BY_REMOTE, rule: 17, ..conn });
+    assert_eq!(audited["ingress_denied_by"][0]["name"], "default-deny");
+}
+
+#[test]
+fn what_no_connection_tells_the_direction_of_has_that_of_its_rule() {
+    // The answer to a SYN that was never seen: judged as what the other side opened.
+    let answer = Event {
+        kind: kind::DENIED,
+        verdict: verdict::DROPPED,
+        reason: reason::POLICY,
+        reply: reply::UNKNOWN,
+        rule: 17,
+        ..syn()
+    };
+    let flow = json(&decoder_with_rules().event(&answer));
+    assert_eq!((&flow["traffic_direction"], &flow["is_reply"]), (&"INGRESS".into(), &serde_json::Value::Null));
+    assert!(flow["ingress_denied_by"].is_array() && flow["source"]["pod_name"] == "web");
+    let unknown = json(&decoder_with_rules().event(&Event { rule: 99, ..answer }));
+    assert_eq!(unknown["traffic_direction"], "EGRESS", "the way of the packet");
+}
+
+#[test]
+fn a_number_that_is_not_known_is_told_as_a_number() {
+    let denied = Event { kind: kind::DENIED, verdict: verdict::DROPPED, reason: reason::POLICY, rule: 99, ..syn() };
+    let flow = json(&decoder_with_rules().event(&denied));
+    assert_eq!((&flow["extensions"]["value"]["rule"], &flow["drop_reason"]), (&99.into(), &133.into()));
+    assert_eq!(flow["egress_denied_by"], serde_json::Value::Null);
+    assert_eq!(flow["extensions"]["value"]["decided_by"], serde_json::Value::Null);
+}
+
+#[test]
+fn what_policy_never_judged_is_decided_by_nobody() {
+    let spoofed =
+        Event { kind: kind::DENIED, verdict: verdict::DROPPED, reason: reason::INVALID_SOURCE, rule: 0, ..syn() };
+    let flow = json(&decoder_with_rules().event(&spoofed));
+    assert_eq!((&flow["drop_reason"], &flow["drop_reason_desc"]), (&132.into(), &"INVALID_SOURCE_IP".into()));
+    assert_eq!(flow["event_type"], serde_json::json!({"type": 1, "sub_type": 132}));
+    assert_eq!(flow["extensions"]["value"]["reason"], "invalid_source");
+    assert_eq!(flow["extensions"]["value"]["decided_by"], serde_json::Value::Null);
+    let malformed = Event {
+        kind: kind::MALFORMED,
+        verdict: verdict::DROPPED,
+        reason: Counter::BadIpv4 as u8,
+        rule: 0,
+        ..Event::default()
+    };
+    assert_eq!(
+        json(&decoder_with_rules().event(&malformed))["extensions"]["value"]["decided_by"],
+        serde_json::Value::Null
+    );
+    let own_node = json(&decoder_with_rules().event(&Event { rule: chainkit_abi::rule::OWN_NODE, ..syn() }));
+    let because = own_node["extensions"]["value"]["decided_by"]["because"].as_str().unwrap();
+    assert!(because.contains("own node"), "{because}");
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing that comes from outside reaches a terminal as it is, and no line of text is longer than 64 KiB.
 
+mod decided;
 mod ends;
 mod table;
 
@@ -13,6 +14,7 @@ use crate::layer4::Ports;
 use crate::model::{Flow, Layer7, LostEvents, Record};
 use crate::text::push_visible;
 use crate::time::Time;
+use decided::Told;
 use table::Table;
 
 /// The longest line of text, in bytes; a longer one is cut and ends with `…`.
@@ -125,6 +127,7 @@ impl Printer {
         push_type(flow, out);
         out.push(b' ');
         push_verdict(flow, self.options.colour, out);
+        decided::push_denied_by(flow, out);
         out.extend_from_slice(b" (");
         push_visible(out, &flow.summary);
         out.push(b')');
@@ -150,6 +153,12 @@ impl Printer {
         field("DESTINATION", &|out| ends::push_host(flow, ends::DESTINATION, out));
         field("       TYPE", &|out| push_type(flow, out));
         field("    VERDICT", &|out| push_verdict(flow, self.options.colour, out));
+        let by = if decided::is_denied(flow) { "  DENIED BY" } else { " ALLOWED BY" };
+        match decided::told(flow) {
+            Told::By(text) => field(by, &|out| out.extend_from_slice(&text)),
+            Told::Because(text) => field("    BECAUSE", &|out| out.extend_from_slice(&text)),
+            Told::Nothing => {}
+        }
         field("    SUMMARY", &|out| push_visible(out, &flow.summary));
     }
 
@@ -168,7 +177,10 @@ impl Printer {
         cell(&|out| ends::push_host(flow, ends::SOURCE, out));
         cell(&|out| ends::push_host(flow, ends::DESTINATION, out));
         cell(&|out| push_type(flow, out));
-        cell(&|out| push_verdict(flow, false, out));
+        cell(&|out| {
+            push_verdict(flow, false, out);
+            decided::push_denied_by(flow, out);
+        });
         cell(&|out| push_visible(out, &flow.summary));
         self.table.end_row(out);
     }

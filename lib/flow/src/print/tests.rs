@@ -190,3 +190,76 @@ fn only_verdicts_are_coloured_and_only_when_asked() {
     let options = PrinterOptions { format: Format::Table, ..options };
     assert!(!printed(options, &[record(|_| ())]).contains('\u{1b}'));
 }
+
+/// Denied by the isolation of two policies, at the pod it was sent to.
+fn isolated(flow: &mut Flow) {
+    flow.ingress_denied_by = serde_json::from_str(
+        r#"[{"name":"deny","namespace":"shop","kind":"NetworkPolicy"},
+            {"name":"web\u001b[2J","namespace":"shop","kind":"NetworkPolicy"}]"#,
+    )
+    .unwrap();
+    flow.extensions = serde_json::from_str(
+        r#"{"@type":"type.googleapis.com/google.protobuf.Struct","value":{"event":"denied","rule":17,
+            "decided_by":{"direction":"ingress","action":"isolated","tier":"NetworkPolicy"}}}"#,
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_denied_flow_says_by_whom_in_each_form() {
+    let by = "NetworkPolicy shop/deny, NetworkPolicy shop/web\\u{1b}[2J (ingress, isolated)";
+    let line = compact(isolated);
+    assert!(line.ends_with(&format!(" Policy denied DROPPED BY {by} (TCP Flags: SYN)\n")), "{line}");
+    let audited = compact(|flow| {
+        isolated(flow);
+        flow.verdict = Verdict::Audit;
+    });
+    assert!(audited.contains(&format!(" AUDIT BY {by} (TCP")), "{audited}");
+    let of = |format| printed(PrinterOptions { format, ..PrinterOptions::default() }, &[record(isolated)]);
+    let dict = of(Format::Dict);
+    assert!(dict.contains(&format!("    VERDICT: DROPPED\n  DENIED BY: {by}\n    SUMMARY: ")), "{dict}");
+    let table = of(Format::Table);
+    assert!(table.contains(&format!("   DROPPED BY {by}   TCP Flags: SYN\n")), "{table}");
+    let coloured = printed(PrinterOptions { colour: true, ..PrinterOptions::default() }, &[record(isolated)]);
+    assert!(coloured.contains("\u{1b}[31mDROPPED\u{1b}[0m BY "), "{coloured}");
+}
+
+#[test]
+fn rules_tiers_and_numbers_are_told_as_far_as_they_are_known() {
+    let denied = |policies: &str, value: &str| {
+        let line = compact(|flow| {
+            flow.egress_denied_by = serde_json::from_str(policies).unwrap();
+            let any = format!(r#"{{"@type":"type.googleapis.com/google.protobuf.Struct","value":{value}}}"#);
+            flow.extensions = serde_json::from_str(&any).unwrap();
+        });
+        let (_, rest) = line.split_once(" DROPPED").unwrap();
+        rest.split_once(" (TCP").unwrap().0.to_owned()
+    };
+    let admin = r#"[{"name":"no-metadata","kind":"ClusterNetworkPolicy"}]"#;
+    assert_eq!(
+        denied(admin, r#"{"decided_by":{"direction":"egress","action":"deny","tier":"Admin","rule":2}}"#),
+        " BY ClusterNetworkPolicy no-metadata (egress, tier Admin, rule 2)"
+    );
+    let many = r#"[{"name":"a"},{"name":"b"},{"name":"c"},{"name":"d"},{"name":"e"}]"#;
+    assert_eq!(
+        denied(many, r#"{"decided_by":{"direction":"egress","action":"isolated","policies_left_out":90}}"#),
+        " BY a, b, c and 92 more (egress, isolated)"
+    );
+    assert_eq!(denied(many, r#"{"decided_by":{"direction":"ingress","rule":1}}"#), " BY a, b, c and 2 more (egress)");
+    assert_eq!(denied("[]", r#"{"decided_by":{"because":"it may not"},"rule":4}"#), ": it may not");
+    assert_eq!(denied("[]", r#"{"rule":4711}"#), " BY rule 4711");
+    assert_eq!(denied("[]", r#"{"decided_by":null}"#), "");
+}
+
+#[test]
+fn who_allowed_is_told_where_there_is_room() {
+    let allow = |flow: &mut Flow| {
+        flow.verdict = Verdict::Forwarded;
+        flow.egress_allowed_by = serde_json::from_str(r#"[{"name":"a","namespace":"n","kind":"K"}]"#).unwrap();
+        flow.ingress_allowed_by = serde_json::from_str(r#"[{"name":"b"}]"#).unwrap();
+    };
+    let dict = printed(PrinterOptions { format: Format::Dict, ..PrinterOptions::default() }, &[record(allow)]);
+    assert!(dict.contains("    VERDICT: FORWARDED\n ALLOWED BY: K n/a (egress); b (ingress)\n"), "{dict}");
+    let line = compact(allow);
+    assert!(line.contains(" FORWARDED (TCP") && !line.contains("BY"), "{line}");
+}

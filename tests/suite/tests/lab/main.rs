@@ -16,6 +16,7 @@
 mod adopt;
 mod adopt_cri;
 mod attach;
+mod denied_by;
 mod dump;
 mod dump_counts;
 mod dump_ends;
