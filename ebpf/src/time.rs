@@ -3,7 +3,10 @@
 //! Packets are stamped in jiffies, the cheapest clock a program can read; only what is told to people is read in
 //! nanoseconds.
 
-use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_jiffies64};
+use aya_ebpf::helpers::{
+    bpf_ktime_get_ns,
+    generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns},
+};
 use chainkit_abi::state;
 
 /// Timer ticks a second; user space writes the kernel's own value before it loads the object.
@@ -22,6 +25,13 @@ pub fn jiffies() -> u64 {
 pub fn nanoseconds() -> u64 {
     // SAFETY: a helper without preconditions.
     unsafe { bpf_ktime_get_ns() }
+}
+
+/// The same as of the last tick, for a fifth of the cost.
+#[inline(always)]
+pub fn coarse_nanoseconds() -> u64 {
+    // SAFETY: a helper without preconditions (Linux 5.11).
+    unsafe { bpf_ktime_get_coarse_ns() }
 }
 
 /// `seconds` in jiffies.

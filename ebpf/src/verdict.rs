@@ -514,7 +514,7 @@ pub fn count(judgement: Judgement, packets: u32) {
             verdict::AUDIT => atomic::add(&raw mut (*hits).audited, 1),
             _ => atomic::add(&raw mut (*hits).allowed, 1),
         }
-        core::ptr::write_volatile(&raw mut (*hits).last, time::nanoseconds());
+        core::ptr::write_volatile(&raw mut (*hits).last, time::coarse_nanoseconds());
     }
 }
 

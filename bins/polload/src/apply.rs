@@ -226,3 +226,9 @@ fn forget(
     let gone: Vec<u32> = numbered.keys().copied().filter(|number| !kept.contains(number)).collect();
     datapath.forget_hits(&gone).map_err(crate::kernel::bpf_failure)
 }
+
+/// An error for what makes no sense where no policy is in force.
+pub(crate) fn nothing_in_force() -> anyhow::Error {
+    let error = chainkit_cli::Failure::new(Exit::No, "no policy is in force on this node");
+    error.remedy("put one in force with polload apply").into()
+}

@@ -280,6 +280,9 @@ impl<'a> Watch<'a> {
         }
         let put = self.sides.put(&compiled, self.tables.compiler.image(), &self.tables.pods, pods_changed);
         let (generation, in_place) = put.map_err(overtaken)?;
+        if !in_place {
+            self.tables.compiler.not_in_place();
+        }
         if in_place && (!compiled.delta.classes4.is_empty() || !compiled.delta.classes6.is_empty() || pods_changed) {
             self.judge_again.get_or_insert_with(|| self.judged + JUDGE_AGAIN);
         } else if !in_place {

@@ -72,7 +72,14 @@ pub struct Compiler {
     ports: HashMap<u32, Ports>,
     runs: Places,
     backends: Places,
-    lists: HashMap<u32, (u32, u32)>,
+    /// By the number of endpoints where they are said to be, where they are, and how many.
+    lists: HashMap<u32, (u32, u32, u32)>,
+    list_numbers: Places,
+    /// By the number of endpoints what leads to them, and the reverse.
+    led_to: HashMap<u32, BTreeSet<Virtual>>,
+    leads_to: HashMap<Virtual, u32>,
+    /// What packets under way may still be led to, since nothing has waited for them.
+    cooling: Freed,
     addresses: HashMap<IpAddr, Marks>,
     nodes: HashSet<IpAddr>,
     /// By side the port table of all classes without a row, and the rule that isolation is told by.
@@ -136,6 +143,10 @@ impl Compiler {
             runs: Places::default(),
             backends: Places::default(),
             lists: HashMap::new(),
+            list_numbers: Places::default(),
+            led_to: HashMap::new(),
+            leads_to: HashMap::new(),
+            cooling: Freed::default(),
             addresses: HashMap::new(),
             nodes: HashSet::new(),
             sides: HashMap::new(),
@@ -165,6 +176,14 @@ impl Compiler {
         self.numbers.all()
     }
 
+    /// The last step was not written in place, whatever was thought of it: from here on no packet is under way in what was in force
+    /// before that, and what was given up until then is free.
+    pub fn not_in_place(&mut self) {
+        self.runs.free(&mut self.cooling.runs);
+        self.backends.free(&mut self.cooling.backends);
+        self.list_numbers.free(&mut self.cooling.lists);
+    }
+
     fn follow(&mut self, engine: &Engine<'_>, tables: &Tables, update: &Update) -> Result<Compiled, CompileError> {
         let mut delta = Delta::default();
         let mut step = Step::default();
@@ -187,8 +206,10 @@ impl Compiler {
             delta.rows.extend(rest.map(|key| (key, None)));
         }
         self.image.apply(&delta)?;
-        self.runs.free(&mut step.free_runs);
-        self.backends.free(&mut step.free_backends);
+        self.cooling.add(&mut step.freed);
+        if !in_place {
+            self.not_in_place();
+        }
         let prefixes = !delta.prefixes4.is_empty() || !delta.prefixes6.is_empty();
         let rules = self.numbers.changes();
         let rules_changed = step.rules || prefixes || !rules.is_empty();
@@ -272,7 +293,7 @@ impl Compiler {
         let unused: Vec<u32> = self.ports.iter().filter(|(_, ports)| ports.held == 0).map(|(id, _)| *id).collect();
         for id in unused {
             if let Some(ports) = self.ports.remove(&id) {
-                step.free_runs.push((ports.first, ports.count));
+                step.freed.runs.push((ports.first, ports.count));
                 ports.rules.into_iter().for_each(|rule| self.numbers.release(rule));
             }
         }
@@ -325,7 +346,7 @@ impl Compiler {
         let ports = Ports { table: table.clone(), first, count, held: 1, rules };
         if let Some(old) = self.ports.insert(id, ports) {
             // The kernel has what is no row's any more under this number.
-            step.free_runs.push((old.first, old.count));
+            step.freed.runs.push((old.first, old.count));
             old.rules.into_iter().for_each(|rule| self.numbers.release(rule));
         }
         step.replaces |= self.image.ports.get(id as usize).is_some_and(|ports| *ports != PortRuns::default());
@@ -376,23 +397,33 @@ impl Compiler {
         if class < address::AS_PREFIX { Ok(()) } else { Err(CompileError::Classes { most: address::AS_PREFIX }) }
     }
 
-    /// Backends, and the addresses and ports that lead to them.
+    /// Backends, and the addresses and ports that lead to them. A list that changes is another one: whoever is led to it meets the old
+    /// one, or the new one, and no mixture.
     fn services(&mut self, update: &Update, delta: &mut Delta, step: &mut Step) {
+        let mut moved: HashSet<u32> = HashSet::new();
         for (id, endpoints) in &update.backends {
-            if let Some(old) = self.lists.remove(id) {
-                step.free_backends.push(old);
-                // Whoever is led there now meets another list, of which a part may be there.
-                step.replaces |= endpoints.is_some();
+            if let Some((number, first, count)) = self.lists.remove(id) {
+                step.freed.lists.push((number, 1));
+                step.freed.backends.push((first, count));
+                if endpoints.is_some() {
+                    moved.insert(*id);
+                }
             }
             let Some(endpoints) = endpoints else { continue };
             let count = number(endpoints.len());
-            let first = self.backends.take(count);
-            self.lists.insert(*id, (first, count));
+            let (at, first) = (self.list_numbers.take(1), self.backends.take(count));
+            self.lists.insert(*id, (at, first, count));
             let entries = endpoints.iter().map(|(class, port)| BackendOf { class: *class, port: *port, pad: 0 });
             delta.backends.extend((first..).zip(entries));
-            // A number used again: nobody is led there, or the address that is has moved first.
-            step.replaces |= self.image.backends_of.get(*id as usize).is_some_and(|of| *of != BackendsOf::default());
-            delta.backends_of.push((*id, BackendsOf { first, count }));
+            delta.backends_of.push((at, BackendsOf { first, count }));
+        }
+        // Those that lead to a list that is elsewhere now, and are not told themselves.
+        let told: HashSet<&Virtual> = update.virtuals.iter().map(|(target, _)| target).collect();
+        for id in moved {
+            for target in self.led_to.get(&id).into_iter().flatten().filter(|target| !told.contains(target)) {
+                let at = self.lists.get(&id).map(|(at, ..)| *at);
+                delta.virtuals.push((virtual_key(target), at));
+            }
         }
         for (target, id) in &update.virtuals {
             let key = virtual_key(target);
@@ -406,7 +437,20 @@ impl Compiler {
                 }
                 step.addresses.insert(*address);
             }
-            delta.virtuals.push((key, *id));
+            if let Some(old) = self.leads_to.remove(target)
+                && let Some(targets) = self.led_to.get_mut(&old)
+            {
+                targets.remove(target);
+                if targets.is_empty() {
+                    self.led_to.remove(&old);
+                }
+            }
+            if let Some(id) = id {
+                self.leads_to.insert(*target, *id);
+                self.led_to.entry(*id).or_default().insert(*target);
+            }
+            let at = id.and_then(|id| self.lists.get(&id)).map(|(at, ..)| *at);
+            delta.virtuals.push((key, at));
         }
     }
 
@@ -452,6 +496,22 @@ impl Compiler {
     }
 }
 
+/// Stretches of arrays that nothing leads to any more.
+#[derive(Clone, Debug, Default)]
+struct Freed {
+    runs: Vec<(u32, u32)>,
+    backends: Vec<(u32, u32)>,
+    lists: Vec<(u32, u32)>,
+}
+
+impl Freed {
+    fn add(&mut self, more: &mut Self) {
+        self.runs.append(&mut more.runs);
+        self.backends.append(&mut more.backends);
+        self.lists.append(&mut more.lists);
+    }
+}
+
 /// What a step keeps until its end.
 #[derive(Debug, Default)]
 struct Step {
@@ -459,9 +519,7 @@ struct Step {
     replaces: bool,
     /// And by rules.
     rules: bool,
-    /// Stretches of arrays that are free from the next step on.
-    free_runs: Vec<(u32, u32)>,
-    free_backends: Vec<(u32, u32)>,
+    freed: Freed,
     /// Port tables that are known to be what the kernel is told.
     checked: HashSet<u32>,
     addresses: BTreeSet<IpAddr>,
