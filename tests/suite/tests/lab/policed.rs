@@ -64,7 +64,11 @@ impl<'a> Policed<'a> {
             node.cache_result(pod);
         }
         let (code, adopted) = node.run("cni-chain", &["adopt", "--all"]);
-        assert_eq!((code, adopted.iter().filter(|one| one["result"] == "adopted").count()), (Some(0), 3), "{adopted:?}");
+        assert_eq!(
+            (code, adopted.iter().filter(|one| one["result"] == "adopted").count()),
+            (Some(0), 3),
+            "{adopted:?}"
+        );
         node
     }
 

@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-use chainkit_abi::{
-    BackendOf, BackendsOf, PortRuns, Prefix4, Prefix6, RowKey, Run, Side, VirtualKey, flag, mode,
-};
+use chainkit_abi::{BackendOf, BackendsOf, PortRuns, Prefix4, Prefix6, RowKey, Run, Side, VirtualKey, flag, mode};
 use chainkit_bpf::{Pod as Plain, Settings, Table, TableSet};
 use chainkit_enforce::{Delta, Keeper};
 use serde_json::{Value, json};
@@ -45,7 +43,8 @@ fn spoil<K: Plain + Default, V: Plain + Default>(
     spoilt: impl Fn(V) -> V,
 ) {
     let entries = tables.entries::<K, V>(table).unwrap();
-    let (key, value) = entries.iter().find(|(_, value)| is_used(value)).copied().unwrap_or_else(|| panic!("{table:?} is empty"));
+    let (key, value) =
+        entries.iter().find(|(_, value)| is_used(value)).copied().unwrap_or_else(|| panic!("{table:?} is empty"));
     tables.write(table, &[(key, spoilt(value))]).unwrap();
     let said = is_found(node, table.name());
     assert_eq!(said["more"], 0, "{said}");
@@ -120,28 +119,60 @@ fn one_wrong_entry_of_any_table_is_found() {
         }
         let is_side = |side: &Side| *side != Side::default();
         spoil::<u32, Side>(&node, &tables, Table::Sides, is_side, |side| Side { table: side.table + 1, ..side });
-        spoil::<u32, Side>(&node, &tables, Table::Sides, is_side, |side| Side { restricts: 1 - side.restricts, ..side });
-        spoil::<RowKey, u32>(&node, &tables, Table::Rows, |_| true, next);
-        spoil::<u32, PortRuns>(&node, &tables, Table::Ports, |ports| ports.starts[4] != 0, |mut ports| {
-            ports.starts[4] += 1;
-            ports
+        spoil::<u32, Side>(&node, &tables, Table::Sides, is_side, |side| Side {
+            restricts: 1 - side.restricts,
+            ..side
         });
-        spoil::<u32, Run>(&node, &tables, Table::Runs, |run| run.last != 0, |run| Run { allowed: 1 - run.allowed, ..run });
+        spoil::<RowKey, u32>(&node, &tables, Table::Rows, |_| true, next);
+        spoil::<u32, PortRuns>(
+            &node,
+            &tables,
+            Table::Ports,
+            |ports| ports.starts[4] != 0,
+            |mut ports| {
+                ports.starts[4] += 1;
+                ports
+            },
+        );
+        spoil::<u32, Run>(
+            &node,
+            &tables,
+            Table::Runs,
+            |run| run.last != 0,
+            |run| Run { allowed: 1 - run.allowed, ..run },
+        );
         spoil::<u32, Run>(&node, &tables, Table::Runs, |run| run.rule != 0, |run| Run { rule: run.rule + 1, ..run });
         spoil::<u32, u32>(&node, &tables, Table::Classes4, |_| true, next);
         spoil::<[u64; 2], u32>(&node, &tables, Table::Classes6, |_| true, next);
         spoil::<Prefix4, u32>(&node, &tables, Table::Prefixes4, |_| true, next);
         spoil::<Prefix6, u32>(&node, &tables, Table::Prefixes6, |_| true, next);
         spoil::<VirtualKey, u32>(&node, &tables, Table::Virtuals, |_| true, next);
-        spoil::<u32, BackendsOf>(&node, &tables, Table::BackendsOf, |of| of.count != 0, |of| BackendsOf { count: 0, ..of });
-        spoil::<u32, BackendOf>(&node, &tables, Table::Backends, |one| one.port != 0, |one| BackendOf { port: 1, ..one });
+        spoil::<u32, BackendsOf>(
+            &node,
+            &tables,
+            Table::BackendsOf,
+            |of| of.count != 0,
+            |of| BackendsOf { count: 0, ..of },
+        );
+        spoil::<u32, BackendOf>(
+            &node,
+            &tables,
+            Table::Backends,
+            |one| one.port != 0,
+            |one| BackendOf { port: 1, ..one },
+        );
 
         lose_and_add(&node, &tables, Table::Rows, RowKey { side: 2, class: 9999 });
         lose_and_add(&node, &tables, Table::Classes4, u32::from_ne_bytes([203, 0, 113, 9]));
         lose_and_add(&node, &tables, Table::Classes6, [7_u64, 7]);
         lose_and_add(&node, &tables, Table::Prefixes4, Prefix4 { length: 24, address: [203, 0, 113, 0] });
         lose_and_add(&node, &tables, Table::Prefixes6, Prefix6 { length: 128, address: [7; 16] });
-        lose_and_add(&node, &tables, Table::Virtuals, VirtualKey { port: 7, protocol: 6, family: 4, ..VirtualKey::default() });
+        lose_and_add(
+            &node,
+            &tables,
+            Table::Virtuals,
+            VirtualKey { port: 7, protocol: 6, family: 4, ..VirtualKey::default() },
+        );
         // Beyond the end of what was written, too.
         let last = tables.entries::<u32, Run>(Table::Runs).unwrap().len() - 1;
         tables.write(Table::Runs, &[(u32::try_from(last).unwrap(), Run { allowed: 1, ..Run::default() })]).unwrap();
@@ -149,7 +180,8 @@ fn one_wrong_entry_of_any_table_is_found() {
         tables.write(Table::Runs, &[(u32::try_from(last).unwrap(), Run::default())]).unwrap();
 
         let own: Vec<IpAddr> = vec![node.db.ip4.into(), node.db.ip6.unwrap().into()];
-        let sources = |addresses: &[IpAddr]| datapath.set_sources(&node.lock(), node.db.host_ifindex, addresses).unwrap();
+        let sources =
+            |addresses: &[IpAddr]| datapath.set_sources(&node.lock(), node.db.host_ifindex, addresses).unwrap();
         sources(&[own.clone(), vec!["10.9.9.9".parse().unwrap()]].concat());
         let said = is_found(&node, "SOURCES");
         assert!(said["entry"].as_str().unwrap().contains("10.9.9.9"), "{said}");
