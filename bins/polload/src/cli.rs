@@ -34,10 +34,12 @@ fn command() -> Command {
     let command = Command::new(PROGRAM.name).version(env!("CARGO_PKG_VERSION"));
     Ask::augment_subcommands(command)
         .subcommand_required(true)
-        .about("Say what network policies mean")
+        .about("Say what network policies mean, and put them in force")
         .long_about(
             "Reads Kubernetes objects from files, or from a cluster, and says what their network policies mean: who may \
-             reach whom, why, and which policies do not say what they seem to. It needs no privilege, and no cluster.",
+             reach whom, why, and which policies do not say what they seem to; that needs no privilege, and no cluster. Puts \
+             policies in force in the kernel of this node, tells what is in force, and proves that the kernel has what the \
+             policies say; that needs root.",
         )
         .after_help(manual::EXAMPLES_IN_SHORT)
 }

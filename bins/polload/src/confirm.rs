@@ -52,7 +52,7 @@ impl Row for Done {
 }
 
 fn tell(output: OutputArgs, generation: u32, result: &'static str) -> anyhow::Result<Exit> {
-    write_rows(&mut std::io::stdout().lock(), output.format(), [Done { kind: "PolicyChange", generation, result }])?;
+    write_rows(&mut std::io::stdout().lock(), output.format(), [Done { kind: "PolicyResult", generation, result }])?;
     Ok(Exit::Fine)
 }
 

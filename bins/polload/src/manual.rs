@@ -1,5 +1,7 @@
 //! The man page beyond the flags.
 
+mod node;
+
 use chainkit_cli::Section;
 
 pub(crate) const EXAMPLES_IN_SHORT: &str = "\
@@ -7,7 +9,10 @@ Examples:
   polload matrix manifests/
   polload explain manifests/ --from shop/web --to shop/db --port 5432/tcp
   polload diff before/ after/
-  kubectl get pods,namespaces,networkpolicies -A -o yaml | polload lint -";
+  kubectl get pods,namespaces,networkpolicies -A -o yaml | polload lint -
+  polload plan cluster.json policies/           (what apply would change on this node)
+  polload apply cluster.json policies/ --confirm 10m
+  polload status";
 
 pub(crate) const EQUIVALENT_EXAMPLES: &str = "\
 Examples:
@@ -58,6 +63,9 @@ Verdict
 Lint
   lint, one for each finding: kind; id; severity, error, warning or info; file; line; object, as Kind/namespace/name as far as that can be told; message; remedy. Of one id at most 100 are told of an object, and then how many more. Where no pod was given, whom policies select is not looked at (no-pods).",
     },
+    Section { title: "POLICY IN FORCE", text: node::IN_FORCE },
+    Section { title: "MODES", text: node::MODES },
+    Section { title: "RECORDS OF POLICY IN FORCE", text: node::RECORDS },
     Section {
         title: "WHAT IS COMPARED",
         text: "\
@@ -71,19 +79,19 @@ redundant looks at each policy and rule alone, and asks of every pod that it sel
         title: "EXIT STATUS",
         text: "\
 0
-  It was done; explain: allowed; lint: no error and no warning; diff: nothing differs; equivalent: A and B allow the same; contains: A allows everything that B allows; redundant: nothing is.
+  It was done; explain: allowed; lint: no error and no warning; diff: nothing differs; equivalent: A and B allow the same; contains: A allows everything that B allows; redundant: nothing is; status: all is as it should be; verify: the kernel has what the policies say.
 
 1
-  explain: denied; lint: errors or warnings were found; diff: something differs; equivalent: something differs; contains: B allows something that A denies; redundant: something is.
+  explain: denied; lint: errors or warnings were found; diff: something differs; equivalent: something differs; contains: B allows something that A denies; redundant: something is; confirm: nothing waits to be confirmed, or it is too late; status: something is not as it should be; verify: something is wrong, or no policy is in force.
 
 2
   Wrong usage or bad input.
 
 3
-  The API server does not take the credentials, or they do not allow what is needed.
+  The API server does not take the credentials, or they do not allow what is needed; for policy in force, privileges or what the kernel must have are lacking.
 
 4
-  It failed; the API server cannot be reached or gives no objects.",
+  It failed, and nothing has changed; the API server cannot be reached or gives no objects; what changes policy is held by another.",
     },
     Section {
         title: "EXAMPLES",
@@ -127,5 +135,6 @@ Who may reach whom, from streams that other programs read, too:
     kubectl get networkpolicies -A --watch --output-watch-events -o json > policies &
     polload matrix pods policies",
     },
+    Section { title: "EXAMPLES OF POLICY IN FORCE", text: node::EXAMPLES },
     Section { title: "SEE ALSO", text: "cni-chain(1), flowdump(1), mapstat(1), netcheck(1)" },
 ];

@@ -9,6 +9,8 @@ mod frame;
 mod meaning;
 mod packets;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -178,12 +180,12 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
 
 /// Looks at everything once.
 fn verify(datapath: &Datapath, root: &Path, packets: bool, look: u32, log: &Log) -> anyhow::Result<Looked> {
-    let snapshot = match Snapshot::take(datapath, root)? {
-        Ok(snapshot) => snapshot,
+    let (snapshot, set) = match Snapshot::take(datapath, root)? {
+        Ok(taken) => taken,
         Err(other) => return Ok(other),
     };
     let wrong = |counterexample| Ok(Looked::Wrong(Box::new(counterexample)));
-    let entries = match entries::compare(datapath, &snapshot)? {
+    let entries = match entries::compare(datapath, &snapshot, &set)? {
         Ok(entries) => entries,
         Err(counterexample) => return wrong(*counterexample),
     };

@@ -9,7 +9,7 @@ use chainkit_abi::{
     BackendOf, BackendsOf, PortRuns, Prefix4, Prefix6, RowKey, Run, Side, Subject, VirtualKey, address, flag, ground,
     mark, mode,
 };
-use chainkit_bpf::{Datapath, Table};
+use chainkit_bpf::{Datapath, Table, TableSet};
 
 use super::snapshot::Snapshot;
 use super::{Counterexample, What};
@@ -89,9 +89,13 @@ impl Findings {
 }
 
 /// Holds everything against what was written; how many entries that was.
-pub(super) fn compare(datapath: &Datapath, snapshot: &Snapshot) -> anyhow::Result<Result<usize, Box<Counterexample>>> {
+pub(super) fn compare(
+    datapath: &Datapath,
+    snapshot: &Snapshot,
+    set: &TableSet,
+) -> anyhow::Result<Result<usize, Box<Counterexample>>> {
     let mut findings = Findings::default();
-    subjects(snapshot, &mut findings)?;
+    subjects(snapshot, set, &mut findings)?;
     rules(snapshot, &mut findings);
     addresses(snapshot, &mut findings);
     services(snapshot, &mut findings);
@@ -113,14 +117,14 @@ pub(super) fn compare(datapath: &Datapath, snapshot: &Snapshot) -> anyhow::Resul
     }))
 }
 
-fn subjects(snapshot: &Snapshot, findings: &mut Findings) -> anyhow::Result<()> {
+fn subjects(snapshot: &Snapshot, set: &TableSet, findings: &mut Findings) -> anyhow::Result<()> {
     let expected: BTreeMap<u32, Subject> = snapshot
         .standings
         .iter()
         .map(|(slot, endpoint, standing)| (*slot, standing.subject(endpoint.ifindex)))
         .collect();
     for (slot, endpoint) in &snapshot.endpoints {
-        let found = snapshot.set.subject(*slot).map_err(bpf_failure)?;
+        let found = set.subject(*slot).map_err(bpf_failure)?;
         // What is said of another interface, or of none, is not asked.
         let found =
             if found.ifindex == endpoint.ifindex && found.mode != mode::NONE { found } else { Subject::default() };

@@ -30,7 +30,6 @@ pub(super) enum Looked {
 /// What is in force, on both sides.
 pub(super) struct Snapshot {
     pub(super) generation: u32,
-    pub(super) set: TableSet,
     /// As the kernel has it.
     pub(super) read: Image,
     /// As it was written.
@@ -50,7 +49,7 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     /// Reads everything; what is in its place where there is nothing to be verified.
-    pub(super) fn take(datapath: &Datapath, root: &Path) -> anyhow::Result<Result<Self, Looked>> {
+    pub(super) fn take(datapath: &Datapath, root: &Path) -> anyhow::Result<Result<(Self, TableSet), Looked>> {
         let keeper = Keeper::new(datapath, root);
         let in_force = keeper.in_force().map_err(failure)?;
         let generation = in_force.generation;
@@ -87,7 +86,6 @@ impl Snapshot {
         let snapshot = Self {
             generation,
             read: chainkit_enforce::kernel::read(&set).map_err(bpf_failure)?,
-            set,
             saved: saved.tables().map_err(store_failure)?,
             rules: saved.rules().map_err(store_failure)?,
             options: Options { scope: Scope::Node(node.clone()), cidrs_match_pods: true },
@@ -100,7 +98,7 @@ impl Snapshot {
         };
         // Otherwise what was read is of two.
         let is_same = datapath.judging() == generation;
-        Ok(if is_same { Ok(snapshot) } else { Err(Looked::Moved) })
+        Ok(if is_same { Ok((snapshot, set)) } else { Err(Looked::Moved) })
     }
 
     /// A rule in words.

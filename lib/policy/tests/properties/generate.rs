@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 
-use crate::common;
+use super::common;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Case {

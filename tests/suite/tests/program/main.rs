@@ -20,6 +20,15 @@
     reason = "a failure of the test's own means is a failure of the test"
 )]
 
+// Clusters at random, as the compiler's own tests make them.
+#[path = "../../../../lib/policy/tests/properties/boundaries.rs"]
+mod boundaries;
+#[path = "../../../../lib/policy/tests/common/mod.rs"]
+mod common;
+#[path = "../../../../lib/policy/tests/properties/generate.rs"]
+#[allow(dead_code, reason = "not all of a case is asked for")]
+mod generate;
+
 mod enter;
 mod extension;
 mod filter;
@@ -33,9 +42,13 @@ mod malformed;
 mod modes;
 mod node;
 mod observer;
+mod policy;
+mod policy_random;
+mod policy_rules;
 mod random;
 mod reference;
 mod segments;
+mod services;
 mod step;
 mod tcp;
 mod timeout;

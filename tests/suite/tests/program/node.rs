@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use chainkit_abi::{Active, Conn, Counter, Event, ObserverFilter, filter_bit, mode};
+use chainkit_abi::{Active, Conn, Counter, Event, ObserverFilter, TABLE_SETS, filter_bit, mode};
 use chainkit_bpf::{Connection, Datapath, NodeLock, Observer, ObserverSettings, Program, Settings, TestContext};
 
 use crate::frame::{self, ICMP, ICMPV6};
@@ -168,9 +168,13 @@ impl Drop for Lent {
         let Some(datapath) = self.datapath.take().filter(|_| !thread::panicking()) else { return };
         assert_eq!(datapath.control_value().unwrap().observers, 0, "an observer outlives its node");
         datapath.set_active(Active::default(), 0);
+        datapath.set_rules_since(0);
         let lock = NodeLock::take(self.root.path()).unwrap();
         for (_, endpoint) in datapath.endpoints().unwrap() {
             datapath.remove_endpoint(&lock, endpoint.ifindex).unwrap();
+        }
+        for set in 0..TABLE_SETS {
+            datapath.take_tables(&lock, set).unwrap();
         }
         IDLE.lock().unwrap().push(datapath);
     }

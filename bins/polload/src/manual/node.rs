@@ -1,0 +1,109 @@
+//! What the man page says of policy in force on a node.
+
+/// What the commands do.
+pub(crate) const IN_FORCE: &str = "\
+plan, apply, confirm, clear, restore, status and verify are about the kernel of the node they run on. They need root, in the network namespace of the node. The pods that policy judges are those that cni-chain has attached or adopted, as cni-chain status lists them; the rest of the node's traffic is nobody's business here.
+
+apply compiles the objects for this node and puts the result in force: tables are made beside those in force, files are written below /var/lib/chainkit/policy, and one write to the kernel puts all of it in force. Until then nothing has changed; if anything fails (no memory, more classes or rules than there can be, a disk that is full, an input that cannot be used with --strict) what was in force still is, and the message says which policy and limit. After it every new connection is judged by the new policy, and every live one is judged once more, in the direction it was opened in: a tightened policy ends what it denies. With --dry-run it does what plan does.
+
+Objects are those of the whole cluster, since rules about pods elsewhere need their labels and addresses: pods, namespaces, nodes, services, endpoint slices and policies. Which node this is, is told by --node, or found out: the node that has an address of this host, or that runs the pods which the records here name by UID, or that is called as the host is. The addresses that the host has in fact count as its own, beside those of its object.
+
+With --confirm TIME (from a second to a week) the policy has to be confirmed: unless polload confirm comes in time, the kernel itself goes back to the policy that was in force before, whatever became of the session that applied it. What waits to be confirmed is not put back after a start of the node; what was there before is. A second apply in the meantime keeps what is gone back to.
+
+clear takes all policy off: everything passes, and nothing comes back with the next start. With --now that is one write, whoever holds the lock. restore puts back what was in force before the node was started, from its files and without a look at any cluster; the plugin's next ADD does so too. It also takes note of a policy that the kernel went back from.
+
+plan changes nothing. It tells what apply would: policies that come, change and go, endpoints that would be judged otherwise, live connections that would end, and how much the tables would hold. With --shadow the policy is loaded beside the one in force and asked about each new connection, which it does not decide: what it would decide otherwise is told as it happens, until interrupted or for the time of --for. Only one shadow can be there at a time.
+
+status tells what is in force, and ends with 1 if anything is not as it should be. verify proves it, in three steps: every entry of the kernel's tables is the one that was written, every endpoint has the rules that are its pod's, and every pod may send from its own addresses; what was read back answers as the objects say, on every boundary; and sample packets, at most 64 for each endpoint and sent with BPF_PROG_TEST_RUN, are passed or dropped as the objects say. Asked are, for one pod of each that have the same rules, the addresses of pods, nodes and services (all of up to 1024; of more, three of each class) and the first and last address of each prefix that a policy says, with their neighbours; and the first and last of each run of ports, with theirs; for TCP, UDP, SCTP, and what has none of them; both ways. Other pods are asked about their named ports. A service with more than 1024 kinds of backends is denied where anything is, which objects do not say, and is left out.
+
+The packets of verify go nowhere, and yet the programs take them for real: each counts for its rule (status tells), is told to whoever looks (flowdump), and one that is allowed enters a connection of the pod's, which goes after a minute or so without answer. They bear source ports below 1024 that no connection of the pod has, so that none of its own is touched. --no-packets leaves them out. A finding is told once it was there at four looks in a second: what is there only while somebody changes policy is none.";
+
+/// How verdicts are used.
+pub(crate) const MODES: &str = "\
+observe
+  Nothing is judged.
+
+audit
+  What policy denies is reported as AUDIT, and passes.
+
+enforce
+  What policy denies is dropped, and what a pod sends under an address that is not its own.
+
+--mode says which it is on this node, enforce where it is not given. --namespace-mode NS=MODE says so for the pods of a namespace; where it is not given, the annotation chainkit.dev/mode of the namespace does. The annotation chainkit.dev/mode of a pod may only tighten: of that and what its namespace has, the stricter counts, and a value that is none of the three counts as enforce. --exclude-namespace NS leaves the pods of a namespace out, whatever any annotation says: they are only observed. To loosen what a namespace has set for itself, name it with --namespace-mode.
+
+A pod that is not among the objects, since it was made after they were read, is judged by --unknown-pods: with isolate nothing is let in or out until its object arrives, but for what its own node sends it; with observe it is not judged. Where it is not given, such a pod is isolated in each direction in which some policy could select it by its namespace, so that no pod has its first moments without its rules.";
+
+/// The records.
+pub(crate) const RECORDS: &str = "\
+Applied
+  apply: kind; generation, the number of what is in force from now on; node; the size, which is policies (that select a pod of this node), selected_pods and pods (of this node), classes (kinds of addresses that rules tell apart), rules, and of the kernel's tables rows, addresses, prefixes, services and bytes; endpoints, the interfaces judged by it; confirm_before, when it goes back unless confirmed, or null; ms, how long it took once the objects were read.
+
+Plan
+  plan and apply --dry-run, the first record: kind; node; generation in force, 0 for none; the size, as Applied has it; policies_added, policies_changed, policies_removed, endpoints_changed and connections_ended, counts of what follows.
+
+PolicyChange
+  plan, a policy: kind; policy, its kind and name; change, added, changed or removed.
+
+EndpointChange
+  plan, an endpoint: kind; pod; interface, its end on the host; before and after, how it is judged, in words.
+
+ConnectionEnd
+  plan, a live connection that would end: kind; pod; opened_by, pod, peer or unknown; peer, its address; port, of whoever did not open it; protocol, its IP number; denied_by, the policies, with the rule's number from 0.
+
+Shadow
+  plan --shadow, a packet that would be judged otherwise: kind; pod; direction, ingress or egress, of who opened the connection; source, destination, source_port and destination_port of the packet; protocol, its IP number; verdict, what it was, and would, what it would be, ALLOWED or DENIED; by, the policies that would decide.
+
+PolicyResult
+  confirm, clear and restore: kind; generation in force from now on, 0 for none; result, confirmed, cleared, restored or unchanged.
+
+PolicyStatus
+  status, the first record: kind; generation in force, 0 for none; mode, what it was applied with, observe, audit or enforce, none without policy, unknown where no file says so; node; applied_at; objects_at, when its objects were seen last; objects_age, how many seconds ago that was; seconds_left, until the kernel goes back unless confirmed, and falls_back_to, to which generation, both null where it does not; went_back, whether the kernel did, and nobody has taken note; cleared, whether policy was taken off on purpose; faults, how many there are. applied_at and objects_at are of the policy that was applied last, also where it is not in force.
+
+EndpointPolicy
+  status, an interface that policy judges: kind; pod, empty where nobody knows; interface, its end on the host, and ifindex; mode; known, whether its pod is among the objects; isolated, the directions in which one that is not is isolated; policies that decide anything for it.
+
+RuleHits
+  status, a rule of the policy in force, or one of no policy's that has decided anything, such as the pod's own node: kind; number, as the kernel has it; direction, ingress or egress; action, allow, deny, or isolated for what no rule allows; tier; rule, the policies in words, with the rule's number from 0; allowed, connections; denied, packets; audited, connections that passed only since they are audited; last, when it decided last, or null. direction, action and tier are null for one of no policy's. Counts begin anew when a rule goes.
+
+Fault
+  status, something that is not as it should be: kind; what; remedy. They are: no policy in force though one was applied; a policy that nobody confirmed in time; tables that are not all there; an interface that has other rules than its pod's, whose taking over did not come to an end, or whose pod is not among the objects; files that are missing, damaged, or of another policy than the one in force; a datapath of another network namespace.
+
+Verified
+  verify: kind; generation; endpoints; entries, held against those that were written; boundaries, questions answered as the objects say; packets, passed or dropped as the objects say; ms, how long it took.
+
+Counterexample
+  verify, the first thing that is wrong: kind; generation; what, entry (not what was written), verdict (the tables do not say what the objects say) or packet (the program does not do what the tables say); of an entry its table, as the kernel's maps are called, and entry, its key in words; of the others flow, with pod, direction, peer, protocol (TCP, UDP, SCTP or other) and port, 0 for other; expected; found; means, what comes of it; more, how many more entries are wrong. What does not apply is null.";
+
+/// Examples.
+pub(crate) const EXAMPLES: &str = "\
+What a policy would change on this node, and which connections it would end:
+
+    kubectl get pods,namespaces,nodes,services,endpointslices,networkpolicies -A -o json > cluster.json
+    polload plan cluster.json new-policy.yaml
+
+What it would decide otherwise on an hour's traffic:
+
+    polload plan --shadow --for 1h cluster.json new-policy.yaml -j | jq -c 'select(.would == \"DENIED\")'
+
+First only report, then enforce, with a way back should the session be cut off:
+
+    polload apply cluster.json new-policy.yaml --mode audit
+    flowdump --verdict AUDIT
+    polload apply cluster.json new-policy.yaml --confirm 10m
+    polload confirm
+
+Enforce in one namespace alone, and leave the system's pods out of it:
+
+    polload apply --api --mode observe --namespace-mode shop=enforce --exclude-namespace kube-system
+
+What no connection has been allowed by since it was applied:
+
+    polload status -j | jq -c 'select(.kind == \"RuleHits\" and .action == \"allow\" and .allowed == 0) | .rule'
+
+Whether the kernel has what the policies say, for a monitor:
+
+    polload status -j > /dev/null && polload verify --no-packets -j
+
+All policy off, at once:
+
+    polload clear --now";
