@@ -127,7 +127,11 @@ pub const fn policy_number(policy: PolicyId) -> u32 {
 /// The place in `SIDES` of rules in a direction.
 #[must_use]
 pub const fn side_number(policy: PolicyId, direction: Direction) -> u32 {
-    side_of(policy_number(policy), direction.index() as u32)
+    let egress = match direction {
+        Direction::Ingress => 0,
+        Direction::Egress => 1,
+    };
+    side_of(policy_number(policy), egress)
 }
 
 impl Compiler {

@@ -280,7 +280,7 @@ impl<'a> Keeper<'a> {
             Some((fallback, folder)) => (*fallback, folder.clone()),
             None => (before.generation, before.folder),
         };
-        let deadline = confirm.map_or(0, |after| seconds_from_now(after));
+        let deadline = confirm.map_or(0, seconds_from_now);
         if !same_rules {
             self.datapath.set_rules_since(generation);
         }

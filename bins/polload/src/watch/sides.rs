@@ -94,9 +94,8 @@ impl<'a> Sides<'a> {
         }
         match &self.other {
             Some((_, other)) if !self.used && self.behind.is_empty() => {
-                if write(other, delta).is_err() {
-                    self.begin_anew();
-                }
+                let written = write(other, delta);
+                written.unwrap_or_else(|_| self.begin_anew());
             }
             Some(_) => self.behind.push(delta.clone()),
             None => {}

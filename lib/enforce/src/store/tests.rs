@@ -3,6 +3,7 @@
 mod appending;
 mod strangers;
 
+use chainkit_cluster::model::Mode;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -7,8 +7,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout,
     reason = "a failure of the test's own means is a failure of the test"
 )]
 

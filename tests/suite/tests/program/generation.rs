@@ -62,7 +62,7 @@ fn a_tightened_policy_ends_what_it_denies_in_both_directions() {
         // A packet from the pod, yet of a connection that the peer opened: ingress decides.
         assert_eq!(node.run(FROM_POD, &there(by_peer)), NEXT);
         let conn = node.connection(by_peer, UDP, 40000, 53).unwrap();
-        assert_eq!((conn.generation, conn.tx_packets, conn.rx_packets), (u32::from(number), 2, 1));
+        assert_eq!((conn.generation, conn.tx_packets, conn.rx_packets), (number, 2, 1));
     }
 }
 
@@ -82,7 +82,7 @@ fn the_mirror_of_it_for_ingress() {
         assert_eq!(node.run(FROM_POD, &there(by_peer)), SHOT);
         assert_eq!(node.connection(by_peer, UDP, 40000, 53), None);
         assert_eq!(node.run(TO_POD, &back(by_pod)), NEXT);
-        assert_eq!(node.connection(by_pod, UDP, 40000, 53).unwrap().generation, u32::from(number));
+        assert_eq!(node.connection(by_pod, UDP, 40000, 53).unwrap().generation, number);
     }
 }
 

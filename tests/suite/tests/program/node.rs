@@ -30,7 +30,7 @@ pub(crate) const TO_POD: Program = Program::ToPod;
 
 /// What judges, and for which directions something isolates; with tables for all that one test makes.
 pub(crate) fn judging(mode: u8, flags: u8) -> Settings {
-    Settings { mode, flags, connections: 512, ..Settings::default() }
+    Settings { mode, flags, connections: 512 }
 }
 
 /// A datapath that only observes.
