@@ -189,7 +189,7 @@ fn verify(datapath: &Datapath, root: &Path, packets: bool, look: u32, log: &Log)
         Ok(entries) => entries,
         Err(counterexample) => return wrong(*counterexample),
     };
-    let boundaries = Boundaries::new(&snapshot);
+    let boundaries = Boundaries::new(&snapshot, boundaries::ALL_UP_TO);
     let asked = match meaning::compare(&snapshot, &boundaries) {
         Ok(asked) => asked,
         Err(counterexample) => return wrong(*counterexample),

@@ -14,9 +14,11 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::snapshot::Snapshot;
 
 /// So many addresses are all asked about; of more, some of each class.
-const ALL_UP_TO: usize = 1024;
+pub(super) const ALL_UP_TO: usize = 1024;
 /// So many of each class are then.
 const OF_A_CLASS: usize = 3;
+/// Services that each pod is asked about then: others for the next, since the objects take long to say what is behind one.
+const SERVICES_OF_A_POD: usize = 64;
 /// Ports of services that are asked about at one address; of more, some from all over.
 const PORTS_AT_ONE: usize = 128;
 
@@ -54,6 +56,8 @@ pub(super) struct Boundaries<'a> {
     named: Vec<IpAddr>,
     /// One address of each class.
     of_each_class: Vec<IpAddr>,
+    /// Addresses of services where there are too many for every pod to be asked about each.
+    of_services: Vec<IpAddr>,
     /// Where prefixes begin and end, by the namespace of the policy that has them; of those of the cluster under no name.
     edges: BTreeMap<&'a str, BTreeSet<IpAddr>>,
     ports: BTreeMap<&'a str, BTreeSet<u16>>,
@@ -72,7 +76,8 @@ pub(super) const OUTSIDE: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 7))];
 
 impl<'a> Boundaries<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot) -> Self {
+    /// All there is; of more addresses than `all_up_to` some of each class.
+    pub(super) fn new(snapshot: &'a Snapshot, all_up_to: usize) -> Self {
         let (cluster, image) = (&snapshot.cluster, &snapshot.read);
         let mut boundaries = Self {
             subjects: subjects(snapshot),
@@ -80,6 +85,7 @@ impl<'a> Boundaries<'a> {
             cluster,
             named: Vec::new(),
             of_each_class: Vec::new(),
+            of_services: Vec::new(),
             edges: BTreeMap::new(),
             ports: BTreeMap::new(),
             holders: HashMap::new(),
@@ -92,7 +98,7 @@ impl<'a> Boundaries<'a> {
         boundaries.of_services();
         boundaries.of_pods();
         boundaries.of_tables();
-        boundaries.choose();
+        boundaries.choose(all_up_to);
         boundaries
     }
 
@@ -184,7 +190,7 @@ impl<'a> Boundaries<'a> {
     }
 
     /// All addresses that are named anywhere, or some of each class.
-    fn choose(&mut self) {
+    fn choose(&mut self, all_up_to: usize) {
         let lookup = Lookup::new(self.image);
         let named4 = self.image.classes4.keys().map(|address| IpAddr::from(*address));
         let named6 = self.image.classes6.keys().map(|address| IpAddr::from(*address));
@@ -206,12 +212,15 @@ impl<'a> Boundaries<'a> {
             let kind = (address.is_ipv4(), value.is_some(), lookup.class_of(*address), self.nodes.contains(address));
             classes.entry((kind, led)).or_default().push(*address);
         }
-        self.of_each_class = classes.values().filter_map(|of| of.first().copied()).collect();
-        self.named = if all.len() <= ALL_UP_TO {
-            all.into_iter().collect()
-        } else {
-            classes.into_values().flat_map(|of| spread(&of, OF_A_CLASS)).collect()
-        };
+        if all.len() <= all_up_to {
+            self.of_each_class = classes.values().filter_map(|of| of.first().copied()).collect();
+            self.named = all.into_iter().collect();
+            return;
+        }
+        let (services, others): (Vec<_>, Vec<_>) = classes.iter().partition(|((_, led), _)| !led.is_empty());
+        self.of_services = services.into_iter().filter_map(|(_, of)| of.first().copied()).collect();
+        self.of_each_class = others.iter().filter_map(|(_, of)| of.first().copied()).collect();
+        self.named = others.into_iter().flat_map(|(_, of)| spread(of, OF_A_CLASS)).collect();
     }
 
     /// The other sides that a pod's rules are asked about.
@@ -219,7 +228,9 @@ impl<'a> Boundaries<'a> {
         let edges =
             ["", &subject.pod.namespace].into_iter().filter_map(|namespace| self.edges.get(namespace)).flatten();
         if subject.is_first {
-            edges.chain(&self.named).copied().collect()
+            let step = self.of_services.len().div_ceil(SERVICES_OF_A_POD).max(1);
+            let services = self.of_services.iter().skip(subject.index % step).step_by(step);
+            edges.chain(&self.named).chain(services).copied().collect()
         } else {
             self.of_each_class.iter().copied().collect()
         }

@@ -1,7 +1,11 @@
 //! What the entries that were read back mean is what the objects say, on every boundary.
 
+use std::collections::BTreeMap;
+
+use chainkit_cluster::model::{Cluster, Located};
 use chainkit_enforce::Lookup;
 use chainkit_policy::{Direction, Transport, Verdict, oracle};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 use super::boundaries::{Boundaries, Subject, protocol, protocol_name};
 use super::snapshot::Snapshot;
@@ -12,15 +16,37 @@ pub(super) fn compare(snapshot: &Snapshot, boundaries: &Boundaries<'_>) -> Resul
     let lookup = Lookup::new(&snapshot.read);
     let mut progress = chainkit_cli::Progress::new("asking about pods", boundaries.subjects.len());
     let mut asked = 0;
-    for subject in &boundaries.subjects {
-        asked += of_subject(snapshot, boundaries, &lookup, subject)?;
-        progress.step();
+    // A network policy speaks of pods of its own namespace alone: the oracle, which reads each, is given those.
+    let mut cluster = snapshot.cluster.clone();
+    for (namespace, policies) in by_namespace(snapshot, boundaries) {
+        cluster.network_policies = policies;
+        for subject in boundaries.subjects.iter().filter(|subject| subject.pod.namespace == namespace) {
+            asked += of_subject(snapshot, &cluster, boundaries, &lookup, subject)?;
+            progress.step();
+        }
     }
     Ok(asked)
 }
 
+/// Namespaces that pods are asked about, each with its policies.
+pub(super) fn by_namespace<'a>(
+    snapshot: &Snapshot,
+    boundaries: &Boundaries<'a>,
+) -> BTreeMap<&'a str, Vec<Located<NetworkPolicy>>> {
+    let names = boundaries.subjects.iter().map(|subject| subject.pod.namespace.as_str());
+    let mut all: BTreeMap<&str, Vec<Located<NetworkPolicy>>> = names.map(|name| (name, Vec::new())).collect();
+    for policy in &snapshot.cluster.network_policies {
+        let of = policy.value.metadata.namespace.as_deref().unwrap_or_default();
+        if let Some(policies) = all.get_mut(of) {
+            policies.push(policy.clone());
+        }
+    }
+    all
+}
+
 fn of_subject(
     snapshot: &Snapshot,
+    cluster: &Cluster,
     boundaries: &Boundaries<'_>,
     lookup: &Lookup<'_>,
     subject: &Subject<'_>,
@@ -37,7 +63,7 @@ fn of_subject(
                 Direction::Egress => (own, other),
                 Direction::Ingress => (other, own),
             };
-            let between = oracle::between(&snapshot.cluster, &snapshot.options, source, destination);
+            let between = oracle::between(cluster, &snapshot.options, source, destination);
             let ports = boundaries.ports(subject, direction, peer);
             let every =
                 Transport::ALL.into_iter().flat_map(|transport| ports.iter().map(move |port| (transport, *port)));

@@ -9,18 +9,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use chainkit_abi::{Endpoint, flag, rule};
 use chainkit_bpf::{Datapath, Program, TestContext};
 use chainkit_cli::Log;
-use chainkit_cluster::model::Mode;
+use chainkit_cluster::model::{Cluster, Mode};
 use chainkit_enforce::{Lookup, Standing};
 use chainkit_policy::{Direction, Transport, Verdict, oracle};
 
-use super::boundaries::{Boundaries, Subject, protocol_name, spread};
+use super::boundaries::{Boundaries, Subject, protocol, protocol_name, spread};
 use super::frame::Opening;
+use super::meaning::by_namespace;
 use super::snapshot::Snapshot;
 use super::{Counterexample, Flow, What};
 use crate::kernel::bpf_failure;
 
 /// Packets for one endpoint, at most: each that is allowed takes an entry of its table for as long as a connection that is not answered does.
 const OF_AN_ENDPOINT: usize = 64;
+/// Addresses that these are to and from.
+const PEERS: usize = 24;
 
 /// `TCX_NEXT` (linux/bpf.h): to whoever comes next.
 const NEXT: i32 = -1;
@@ -64,6 +67,8 @@ pub(super) fn send(
     log: &Log,
 ) -> anyhow::Result<Sent> {
     let mut sent = 0;
+    let mut cluster = snapshot.cluster.clone();
+    let policies = by_namespace(snapshot, boundaries);
     let mut progress = chainkit_cli::Progress::new("sending packets", snapshot.standings.len());
     for (slot, endpoint, standing) in &snapshot.standings {
         progress.step();
@@ -75,7 +80,8 @@ pub(super) fn send(
             continue;
         };
         let ports = free_ports(datapath, *slot, look)?;
-        let samples = samples(snapshot, boundaries, &subject, endpoint, standing, &ports);
+        cluster.network_policies = policies.get(subject.pod.namespace.as_str()).cloned().unwrap_or_default();
+        let samples = samples(snapshot, &cluster, boundaries, &subject, endpoint, standing, &ports);
         for sample in &samples {
             let Some(frame) = sample.opening.frame() else { continue };
             let (program, ingress_ifindex) = match sample.direction {
@@ -159,6 +165,7 @@ fn free_ports(datapath: &Datapath, slot: u32, look: u32) -> anyhow::Result<Vec<u
 /// A sample of what there is to ask about, of both directions, of what is allowed and of what is denied.
 fn samples(
     snapshot: &Snapshot,
+    cluster: &Cluster,
     boundaries: &Boundaries<'_>,
     subject: &Subject<'_>,
     endpoint: &Endpoint,
@@ -170,18 +177,26 @@ fn samples(
     let mut denied = Vec::new();
     let peers: Vec<IpAddr> = boundaries.peers(subject).into_iter().filter(|peer| can_be_sent_to(*peer)).collect();
     let lookup = Lookup::new(&snapshot.read);
-    let peers: Vec<IpAddr> = peers.into_iter().filter(|peer| !is_own(subject, *peer)).collect();
-    for (turn, peer) in spread(&peers, OF_AN_ENDPOINT).into_iter().enumerate() {
+    let mut peers: Vec<IpAddr> = peers.into_iter().filter(|peer| !is_own(subject, *peer)).collect();
+    // Others for the next endpoint.
+    let first = endpoint.ifindex as usize % peers.len().max(1);
+    peers.rotate_left(first);
+    for (turn, peer) in spread(&peers, PEERS).into_iter().enumerate() {
         for direction in Direction::BOTH {
+            let (own, other) = (subject.party(peer), boundaries.party(peer));
+            let is_egress = direction == Direction::Egress;
+            let (source, destination) = if is_egress { (own, other) } else { (other, own) };
+            let between = oracle::between(cluster, &snapshot.options, source, destination);
             let all: Vec<u16> = boundaries.ports(subject, direction, peer).into_iter().collect();
-            let transports = Transport::ALL.into_iter().cycle().skip(turn).take(Transport::ALL.len());
-            for (transport, offset) in transports.zip(0..) {
+            for (transport, offset) in Transport::ALL.into_iter().zip(0..) {
                 let port = match transport {
                     Transport::Other => 0,
                     _ => all.get((turn + offset) % all.len().max(1)).copied().unwrap_or_default(),
                 };
                 let asked = (direction, peer, (transport, port));
-                match judged(snapshot, boundaries, &lookup, subject, standing, asked) {
+                let said = between.judge(transport, port);
+                let said = if is_egress { said.egress } else { said.ingress };
+                match judged(&lookup, subject, standing, asked, said) {
                     Some(Verdict::Allowed) => allowed.push(asked),
                     Some(Verdict::Denied) => denied.push(asked),
                     None => {}
@@ -246,27 +261,21 @@ fn is_own(subject: &Subject<'_>, peer: IpAddr) -> bool {
     subject.pod.addresses.iter().any(|own| own.to_canonical() == peer)
 }
 
-/// What is to become of a connection in one direction; nothing where the tables may say more than the objects.
+/// What is to become of a connection in one direction, of which the objects say `said`; nothing where the tables may say more.
 fn judged(
-    snapshot: &Snapshot,
-    boundaries: &Boundaries<'_>,
     lookup: &Lookup<'_>,
     subject: &Subject<'_>,
     standing: &Standing,
     (direction, peer, (transport, port)): Asked,
+    said: Verdict,
 ) -> Option<Verdict> {
+    let is_egress = direction == Direction::Egress;
     if !standing.known {
-        let bit = if direction == Direction::Egress { flag::ISOLATED_EGRESS } else { flag::ISOLATED_INGRESS };
+        let bit = if is_egress { flag::ISOLATED_EGRESS } else { flag::ISOLATED_INGRESS };
         return Some(if standing.isolated & bit == 0 { Verdict::Allowed } else { Verdict::Denied });
     }
-    let (own, other) = (subject.party(peer), boundaries.party(peer));
-    let is_egress = direction == Direction::Egress;
-    let (source, destination) = if is_egress { (own, other) } else { (other, own) };
-    let said = oracle::between(&snapshot.cluster, &snapshot.options, source, destination).judge(transport, port);
-    let protocol = super::boundaries::protocol(transport);
-    let found = lookup.ask(subject.policy, is_egress, peer, protocol, port, false);
-    let is_whole = found.rule != rule::TOO_MANY_BACKENDS;
-    is_whole.then_some(if is_egress { said.egress } else { said.ingress })
+    let found = lookup.ask(subject.policy, is_egress, peer, protocol(transport), port, false);
+    (found.rule != rule::TOO_MANY_BACKENDS).then_some(said)
 }
 
 /// Whether a packet to or from the address is judged as any other: what is said to groups of hosts, or on the link alone, is not.
