@@ -61,6 +61,9 @@ _polload() {
             polload,verify)
                 cmd="polload__subcmd__verify"
                 ;;
+            polload,watch)
+                cmd="polload__subcmd__watch"
+                ;;
             polload__subcmd__help,apply)
                 cmd="polload__subcmd__help__subcmd__apply"
                 ;;
@@ -106,6 +109,9 @@ _polload() {
             polload__subcmd__help,verify)
                 cmd="polload__subcmd__help__subcmd__verify"
                 ;;
+            polload__subcmd__help,watch)
+                cmd="polload__subcmd__help__subcmd__watch"
+                ;;
             *)
                 ;;
         esac
@@ -113,7 +119,7 @@ _polload() {
 
     case "${cmd}" in
         polload)
-            opts="-h -V --log --help --version matrix explain diff equivalent contains redundant lint plan apply confirm clear restore status verify help"
+            opts="-h -V --log --help --version matrix explain diff equivalent contains redundant lint plan apply confirm clear restore watch status verify help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -421,7 +427,7 @@ _polload() {
             return 0
             ;;
         polload__subcmd__help)
-            opts="matrix explain diff equivalent contains redundant lint plan apply confirm clear restore status verify help"
+            opts="matrix explain diff equivalent contains redundant lint plan apply confirm clear restore watch status verify help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -631,6 +637,20 @@ _polload() {
             return 0
             ;;
         polload__subcmd__help__subcmd__verify)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        polload__subcmd__help__subcmd__watch)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -885,6 +905,56 @@ _polload() {
                     ;;
                 -o)
                     COMPREPLY=($(compgen -W "table json jsonl" -- "${cur}"))
+                    return 0
+                    ;;
+                --log)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        polload__subcmd__watch)
+            opts="-h --api --kubeconfig --context --reopen --root --node --mode --namespace-mode --exclude-namespace --unknown-pods --log --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mode)
+                    COMPREPLY=($(compgen -W "observe audit enforce" -- "${cur}"))
+                    return 0
+                    ;;
+                --namespace-mode)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exclude-namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --unknown-pods)
+                    COMPREPLY=($(compgen -W "isolate observe" -- "${cur}"))
                     return 0
                     ;;
                 --log)

@@ -40,6 +40,7 @@ complete -c polload -n "__fish_polload_needs_command" -f -a "apply" -d 'Put poli
 complete -c polload -n "__fish_polload_needs_command" -f -a "confirm" -d 'Have what was applied with --confirm stay'
 complete -c polload -n "__fish_polload_needs_command" -f -a "clear" -d 'Take all policy off this node'
 complete -c polload -n "__fish_polload_needs_command" -f -a "restore" -d 'Put back what was in force before a boot'
+complete -c polload -n "__fish_polload_needs_command" -f -a "watch" -d 'Follow a cluster, and have each change in force at once'
 complete -c polload -n "__fish_polload_needs_command" -f -a "status" -d 'Which policy is in force, for whom, what its rules have decided, and what is not as it should be'
 complete -c polload -n "__fish_polload_needs_command" -f -a "verify" -d 'Whether the kernel has what the policies in force say'
 complete -c polload -n "__fish_polload_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -198,6 +199,22 @@ complete -c polload -n "__fish_polload_using_subcommand restore" -l log -d 'Form
 json\t'A JSON object a line, of level, message and, where one is known, remedy'"
 complete -c polload -n "__fish_polload_using_subcommand restore" -s j -d 'The same as -o jsonl'
 complete -c polload -n "__fish_polload_using_subcommand restore" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c polload -n "__fish_polload_using_subcommand watch" -l kubeconfig -d 'The kubeconfig, instead of $KUBECONFIG and ~/.kube/config' -r -F
+complete -c polload -n "__fish_polload_using_subcommand watch" -l context -d 'The context of the kubeconfig, instead of its current one' -r
+complete -c polload -n "__fish_polload_using_subcommand watch" -l root -d 'Put this directory in front of all paths of the host' -r -F
+complete -c polload -n "__fish_polload_using_subcommand watch" -l node -d 'The name of this node in Kubernetes [default: the node that has an address of this host, or runs its pods, or is called as the host is]' -r
+complete -c polload -n "__fish_polload_using_subcommand watch" -l mode -d 'How verdicts are used on this node' -r -f -a "observe\t'Nothing is judged'
+audit\t'What would be denied is reported, and passes'
+enforce\t'What is denied is dropped'"
+complete -c polload -n "__fish_polload_using_subcommand watch" -l namespace-mode -d 'How they are used in a namespace, whatever its annotation chainkit.dev/mode says (repeatable)' -r
+complete -c polload -n "__fish_polload_using_subcommand watch" -l exclude-namespace -d 'A namespace whose pods are not judged at all (repeatable)' -r
+complete -c polload -n "__fish_polload_using_subcommand watch" -l unknown-pods -d 'What becomes of a pod that is not among the objects [default: isolate where a policy could select it by its namespace]' -r -f -a "isolate\t'It is isolated until its object arrives'
+observe\t'It is not judged until its object arrives'"
+complete -c polload -n "__fish_polload_using_subcommand watch" -l log -d 'Form of messages on stderr' -r -f -a "text\t'NAME: message'
+json\t'A JSON object a line, of level, message and, where one is known, remedy'"
+complete -c polload -n "__fish_polload_using_subcommand watch" -l api -d 'Ask the API server: the kubeconfig\'s, or in a pod the cluster\'s own'
+complete -c polload -n "__fish_polload_using_subcommand watch" -l reopen -d 'Open a FIFO again for the next writer when one is gone, instead of ending when all are'
+complete -c polload -n "__fish_polload_using_subcommand watch" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c polload -n "__fish_polload_using_subcommand status" -l root -d 'Put this directory in front of all paths of the host' -r -F
 complete -c polload -n "__fish_polload_using_subcommand status" -s o -l output -d 'Form of the output' -r -f -a "table\t'Columns for people'
 json\t'One JSON array'
@@ -215,18 +232,19 @@ json\t'A JSON object a line, of level, message and, where one is known, remedy'"
 complete -c polload -n "__fish_polload_using_subcommand verify" -l no-packets -d 'Send no sample packets through the programs: nothing is counted, and no connection is entered'
 complete -c polload -n "__fish_polload_using_subcommand verify" -s j -d 'The same as -o jsonl'
 complete -c polload -n "__fish_polload_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore status verify help" -f -a "matrix" -d 'Who may reach whom'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore status verify help" -f -a "explain" -d 'Why one may reach the other, or not, and what would change it'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore status verify help" -f -a "diff" -d 'Who may reach whom no longer, or as of now'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore status verify help" -f -a "equivalent" -d 'Whether two sets of policies allow the same'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore status verify help" -f -a "contains" -d 'Whether one set of policies allows everything that another allows'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore status verify help" -f -a "redundant" -d 'Rules and policies whose removal changes nothing'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore status verify help" -f -a "lint" -d 'Mistakes that change what policies mean'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore status verify help" -f -a "plan" -d 'What putting policy in force on this node would change'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore status verify help" -f -a "apply" -d 'Put policy in force on this node'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore status verify help" -f -a "confirm" -d 'Have what was applied with --confirm stay'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore status verify help" -f -a "clear" -d 'Take all policy off this node'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore status verify help" -f -a "restore" -d 'Put back what was in force before a boot'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore status verify help" -f -a "status" -d 'Which policy is in force, for whom, what its rules have decided, and what is not as it should be'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore status verify help" -f -a "verify" -d 'Whether the kernel has what the policies in force say'
-complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore status verify help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore watch status verify help" -f -a "matrix" -d 'Who may reach whom'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore watch status verify help" -f -a "explain" -d 'Why one may reach the other, or not, and what would change it'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore watch status verify help" -f -a "diff" -d 'Who may reach whom no longer, or as of now'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore watch status verify help" -f -a "equivalent" -d 'Whether two sets of policies allow the same'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore watch status verify help" -f -a "contains" -d 'Whether one set of policies allows everything that another allows'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore watch status verify help" -f -a "redundant" -d 'Rules and policies whose removal changes nothing'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore watch status verify help" -f -a "lint" -d 'Mistakes that change what policies mean'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore watch status verify help" -f -a "plan" -d 'What putting policy in force on this node would change'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore watch status verify help" -f -a "apply" -d 'Put policy in force on this node'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore watch status verify help" -f -a "confirm" -d 'Have what was applied with --confirm stay'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore watch status verify help" -f -a "clear" -d 'Take all policy off this node'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore watch status verify help" -f -a "restore" -d 'Put back what was in force before a boot'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore watch status verify help" -f -a "watch" -d 'Follow a cluster, and have each change in force at once'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore watch status verify help" -f -a "status" -d 'Which policy is in force, for whom, what its rules have decided, and what is not as it should be'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore watch status verify help" -f -a "verify" -d 'Whether the kernel has what the policies in force say'
+complete -c polload -n "__fish_polload_using_subcommand help; and not __fish_seen_subcommand_from matrix explain diff equivalent contains redundant lint plan apply confirm clear restore watch status verify help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

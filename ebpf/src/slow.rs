@@ -302,7 +302,15 @@ fn packet_of<F: Family, const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
             judge::ask(context.pending, endpoint, generation);
             let judgement = judge::again::<F>(context.pending, conn);
             if judgement.verdict == verdict::DROPPED {
-                table::take_out::<F>(cell::PACKET, slot, conn.place, close::REMOVED);
+                // A segment of a connection that is not remembered passes if either direction allows it. So that this one ends, it
+                // stays remembered by who opened it, under its old generation, and each segment of it is judged.
+                // SAFETY: a family's key.
+                let protocol = F::protocol(unsafe { context.pending.key::<F::Key>() });
+                if protocol == TCP && context.pending.packet.tcp_flags & tcp::SYN == 0 {
+                    conn.last_seen = context.pending.now;
+                } else {
+                    table::take_out::<F>(cell::PACKET, slot, conn.place, close::REMOVED);
+                }
                 context.conn = None;
                 return denied::<F, HOOK>(context, judgement);
             }

@@ -1,0 +1,235 @@
+//! Services: at the pod's interface a packet still bears the service's address, and is judged by the backends that it may be forwarded to.
+
+use std::net::Ipv4Addr;
+
+use chainkit_lab::{INTERNET, NODE, NODE_NAME, OTHER_NODE, OTHER_NODE_NAME, Pod};
+use serde_json::{Value, json};
+
+use crate::probe::{Answer, connects, echo, is_silent, tcp};
+use crate::proxy::{Front, PROXIES, Proxy};
+use crate::stage::{SOON, Stage, app, at, deny_all, host, isolate, policy, service, slice};
+use crate::talk::{End, PORT, Talk};
+
+const SERVICE: Ipv4Addr = Ipv4Addr::new(172, 20, 0, 7);
+const SERVICE_PORT: u16 = 80;
+
+/// What `cart` may reach: the peers on the backends' port.
+fn allow(peers: &[Value], port: u16) -> Value {
+    let spec = json!({
+        "podSelector": {"matchLabels": {"app": "cart"}}, "policyTypes": ["Ingress", "Egress"],
+        "egress": [{"to": peers, "ports": [{"port": port}]}],
+    });
+    policy("shop/allow", &spec)
+}
+
+/// A stage with `cart`, who asks, and two backends.
+fn staged() -> Option<(Stage, [Pod; 3])> {
+    let stage = Stage::new()?;
+    let pods = ["shop/cart", "shop/web", "shop/api"].map(|name| stage.pod(name));
+    Some((stage, pods))
+}
+
+fn both<'a>(web: &Pod, api: &Pod) -> Vec<(Ipv4Addr, &'a str)> {
+    vec![(web.ip4, NODE_NAME), (api.ip4, NODE_NAME)]
+}
+
+fn forwarded(backends: &[(Ipv4Addr, &str)]) -> Front {
+    let backends: Vec<(Ipv4Addr, u16)> = backends.iter().map(|(address, _)| (*address, PORT)).collect();
+    Front::new(SERVICE, SERVICE_PORT, &backends)
+}
+
+#[test]
+fn a_service_is_judged_by_its_backends_and_their_port() {
+    for proxy in PROXIES {
+        let Some((stage, [cart, web, api])) = staged() else { return };
+        let _servers = [echo(End::v4(&web), PORT), echo(End::v4(&api), PORT)];
+        let backends = both(&web, &api);
+        if !proxy.install(stage.lab.node(), &[forwarded(&backends)]) {
+            continue;
+        }
+        let cluster = [service("shop/web", SERVICE, SERVICE_PORT, PORT), slice("shop/web", PORT, &backends)];
+        let met = at(SERVICE, SERVICE_PORT);
+        let apply = |more: Value| stage.apply(&[&cluster[..], &[more]].concat(), &[]);
+        // By the port of the containers, not by that of the service.
+        apply(allow(&[app("web"), app("api")], PORT));
+        (0..4).for_each(|_| connects(End::v4(&cart), met));
+        apply(allow(&[app("web"), app("api")], SERVICE_PORT));
+        is_silent(End::v4(&cart), met);
+        // Nobody knows which backend it will be: one that is denied is enough.
+        apply(allow(&[app("web")], PORT));
+        (0..3).for_each(|_| is_silent(End::v4(&cart), met));
+        connects(End::v4(&cart), at(web.ip4, PORT));
+        // The service's own address, in a block, says nothing of its backends.
+        apply(allow(&[host(SERVICE)], PORT));
+        is_silent(End::v4(&cart), met);
+        // The backends' own side is judged at their own interfaces, by who asks.
+        apply(isolate("shop", "web", &["Ingress"]));
+        let answers: Vec<Answer> =
+            (0..12).map(|_| tcp(End::v4(&cart), met, std::time::Duration::from_millis(400))).collect();
+        assert!(answers.contains(&Answer::Answered) && answers.contains(&Answer::Silent), "{answers:?}");
+        stage.run("polload", &["clear"]);
+        (0..4).for_each(|_| connects(End::v4(&cart), met));
+    }
+}
+
+#[test]
+fn session_affinity_changes_nothing_about_the_verdict() {
+    for proxy in PROXIES {
+        let Some((stage, [cart, web, api])) = staged() else { return };
+        let servers = [echo(End::v4(&web), PORT), echo(End::v4(&api), PORT)];
+        let backends = both(&web, &api);
+        let front = Front { affinity: true, ..forwarded(&backends) };
+        if !proxy.install(stage.lab.node(), &[front]) {
+            continue;
+        }
+        let mut sticky = service("shop/web", SERVICE, SERVICE_PORT, PORT);
+        sticky["spec"]["sessionAffinity"] = "ClientIP".into();
+        let cluster = [sticky, slice("shop/web", PORT, &backends)];
+        stage.apply(&[&cluster[..], &[allow(&[app("web"), app("api")], PORT)]].concat(), &[]);
+        (0..6).for_each(|_| connects(End::v4(&cart), at(SERVICE, SERVICE_PORT)));
+        let mut served = servers.each_ref().map(|[tcp, _]| tcp.served());
+        served.sort_unstable();
+        assert_eq!(served, [0, 6]);
+        // That it would be the one that is allowed, policy does not know.
+        stage.apply(&[&cluster[..], &[allow(&[app("web")], PORT)]].concat(), &[]);
+        is_silent(End::v4(&cart), at(SERVICE, SERVICE_PORT));
+    }
+}
+
+#[test]
+fn where_traffic_stays_on_the_node_its_own_backends_alone_are_asked() {
+    for (proxy, which) in PROXIES.into_iter().zip(["internalTrafficPolicy", "externalTrafficPolicy"]) {
+        let Some((stage, [cart, web, _])) = staged() else { return };
+        let _servers = echo(End::v4(&web), PORT);
+        let far = stage.lab.remote_pod("shop", "far").unwrap();
+        let all = [(web.ip4, NODE_NAME), (far, OTHER_NODE_NAME)];
+        let (address, port) = (SERVICE, SERVICE_PORT);
+        let balancer = Ipv4Addr::new(203, 0, 113, 7);
+        let fronts =
+            [Front { address, port, ..forwarded(&all[..1]) }, Front { address: balancer, ..forwarded(&all[..1]) }];
+        if !proxy.install(stage.lab.node(), &fronts) {
+            continue;
+        }
+        let mut local = service("shop/web", SERVICE, SERVICE_PORT, PORT);
+        local["spec"][which] = "Local".into();
+        if which == "externalTrafficPolicy" {
+            local["spec"]["type"] = "LoadBalancer".into();
+            local["status"]["loadBalancer"]["ingress"] = json!([{"ip": balancer}]);
+        }
+        let cluster = [local.clone(), slice("shop/web", PORT, &all)];
+        stage.apply(&[&cluster[..], &[allow(&[app("web")], PORT)]].concat(), &[]);
+        if which == "internalTrafficPolicy" {
+            connects(End::v4(&cart), at(SERVICE, SERVICE_PORT));
+            // Without it the far one counts, too.
+            local["spec"].as_object_mut().unwrap().remove(which);
+            stage.apply(&[local, cluster[1].clone(), allow(&[app("web")], PORT)], &[]);
+        }
+        // What is local for others is not for a pod of the cluster, whose way to a load balancer's address is that of the cluster IP.
+        is_silent(End::v4(&cart), at(SERVICE, SERVICE_PORT));
+        if which == "externalTrafficPolicy" {
+            stage.apply(&[&cluster[..], &[allow(&[app("web"), app("far")], PORT)]].concat(), &[]);
+            connects(End::v4(&cart), at(balancer, SERVICE_PORT));
+        }
+    }
+}
+
+#[test]
+fn a_backend_on_its_nodes_network_is_judged_as_the_node() {
+    for proxy in PROXIES {
+        let Some((stage, [cart, ..])) = staged() else { return };
+        let _far = echo(End::new(stage.lab.world(), OTHER_NODE), PORT);
+        let _here = echo(End::new(stage.lab.node(), NODE), PORT);
+        let (here, far) = (forwarded(&[(NODE, "")]), forwarded(&[(OTHER_NODE, "")]));
+        let other = Ipv4Addr::new(172, 20, 0, 8);
+        if !proxy.install(stage.lab.node(), &[here, Front { address: other, ..far }]) {
+            continue;
+        }
+        let cluster = [
+            service("shop/here", SERVICE, SERVICE_PORT, PORT),
+            slice("shop/here", PORT, &[(NODE, NODE_NAME)]),
+            service("shop/far", other, SERVICE_PORT, PORT),
+            slice("shop/far", PORT, &[(OTHER_NODE, OTHER_NODE_NAME)]),
+        ];
+        stage.apply(&[&cluster[..], &[deny_all("shop")]].concat(), &[]);
+        // The own node is always allowed; another is not.
+        connects(End::v4(&cart), at(SERVICE, SERVICE_PORT));
+        is_silent(End::v4(&cart), at(other, SERVICE_PORT));
+        stage.apply(&[&cluster[..], &[allow(&[host(OTHER_NODE)], PORT)]].concat(), &[]);
+        connects(End::v4(&cart), at(other, SERVICE_PORT));
+    }
+}
+
+/// To itself a pod may talk whatever the policies. What comes back to it through its service has left it: it goes out as to any backend
+/// that is the pod itself, which is allowed, and comes in with the node's address (kube-proxy masquerades it), forwarded and not made by the
+/// node, so as from a peer of that address.
+#[test]
+fn a_pod_reaches_itself_through_its_service_only_where_the_nodes_address_is_let_in() {
+    for proxy in PROXIES {
+        let Some(stage) = Stage::new() else { return };
+        let cart = stage.pod("shop/cart");
+        let _servers = echo(End::v4(&cart), PORT);
+        let backends = [(cart.ip4, NODE_NAME)];
+        if !proxy.install(stage.lab.node(), &[forwarded(&backends)]) {
+            continue;
+        }
+        let cluster = [service("shop/cart", SERVICE, SERVICE_PORT, PORT), slice("shop/cart", PORT, &backends)];
+        let met = at(SERVICE, SERVICE_PORT);
+        connects(End::v4(&cart), met);
+        stage.apply(&[&cluster[..], &[isolate("shop", "cart", &["Ingress"])]].concat(), &[]);
+        is_silent(End::v4(&cart), met);
+        connects(End::v4(&cart), at(cart.ip4, PORT));
+        let ingress = json!({"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"from": [host(NODE)]}]});
+        stage.apply(&[&cluster[..], &[policy("shop/allow", &ingress)]].concat(), &[]);
+        connects(End::v4(&cart), met);
+    }
+}
+
+#[test]
+fn a_service_without_backends_is_rejected_by_the_node_and_not_by_policy() {
+    for proxy in PROXIES {
+        let Some((stage, [cart, ..])) = staged() else { return };
+        if !proxy.install(stage.lab.node(), &[forwarded(&[])]) {
+            continue;
+        }
+        let cluster = [service("shop/web", SERVICE, SERVICE_PORT, PORT), slice("shop/web", PORT, &[])];
+        stage.apply(&[&cluster[..], &[deny_all("shop")]].concat(), &[]);
+        assert_eq!(tcp(End::v4(&cart), at(SERVICE, SERVICE_PORT), SOON), Answer::Refused, "{proxy:?}");
+        // Another port is no service, and denied.
+        is_silent(End::v4(&cart), at(SERVICE, SERVICE_PORT + 1));
+    }
+}
+
+#[test]
+fn what_is_open_through_a_service_outlives_the_churn_of_its_endpoints() {
+    let Some((stage, [cart, web, api])) = staged() else { return };
+    let of_web = [(web.ip4, NODE_NAME)];
+    if !Proxy::Iptables.install(stage.lab.node(), &[forwarded(&of_web)]) {
+        return;
+    }
+    let mut talk = Talk::open_at("through the service", End::v4(&cart), End::v4(&web), at(SERVICE, SERVICE_PORT));
+    let udp = json!([{"to": [app("web")], "ports": [{"port": PORT}, {"port": PORT, "protocol": "UDP"}]}]);
+    let spec = json!({"podSelector": {"matchLabels": {"app": "cart"}}, "policyTypes": ["Egress"], "egress": udp});
+    let rules = policy("shop/allow", &spec);
+    let cluster_ip = service("shop/web", SERVICE, SERVICE_PORT, PORT);
+    let apply = |backends: &[(Ipv4Addr, &str)]| {
+        stage.apply(&[cluster_ip.clone(), slice("shop/web", PORT, backends), rules.clone()], &[]);
+    };
+    apply(&of_web);
+    talk.goes_on();
+    // One more, which is denied: what is new is denied, what is open may be to the one that is allowed.
+    apply(&both(&web, &api));
+    talk.goes_on();
+    is_silent(End::v4(&cart), at(SERVICE, SERVICE_PORT));
+    apply(&[]);
+    talk.goes_on();
+    for _ in 0..3 {
+        apply(&[(api.ip4, NODE_NAME), (INTERNET, OTHER_NODE_NAME), (web.ip4, NODE_NAME)]);
+        talk.goes_on();
+    }
+    apply(&of_web);
+    talk.goes_on();
+    stage.apply(&[cluster_ip, slice("shop/web", PORT, &of_web), isolate("shop", "cart", &["Egress"])], &[]);
+    talk.has_ended();
+    stage.run("polload", &["clear"]);
+    talk.finish();
+}
