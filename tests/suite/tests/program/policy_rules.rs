@@ -142,3 +142,53 @@ fn what_bears_no_address_of_the_pods_is_dropped_where_that_is_enforced() {
     node.datapath.set_sources(&NodeLock::take(node.root()).unwrap(), IFINDEX, &[]).unwrap();
     assert_eq!(send(&node, "10.0.0.3", STRANGER, 53), NEXT);
 }
+
+#[test]
+fn tightened_egress_ends_a_stream_for_good_though_others_may_open_what_they_like() {
+    if chainkit_lab::skip_unless_root() {
+        return;
+    }
+    let node = Node::new(observing());
+    let egress = |to: &str| {
+        policy(&json!({
+            "podSelector": {"matchLabels": {"app": "web"}}, "policyTypes": ["Egress"],
+            "egress": [{"to": [{"ipBlock": {"cidr": to}}]}],
+        }))
+    };
+    egress("0.0.0.0/0").put(&node, 1, 0, mode::ENFORCE);
+    node.datapath.set_rules_since(1);
+    assert_eq!(node.run(FROM_POD, &ends(STRANGER).outgoing(TCP, &tcp(6001, 443, SYN, 0))), NEXT);
+    assert_eq!(node.run(TO_POD, &ends(STRANGER).incoming(TCP, &tcp(443, 6001, SYN | ACK, 0))), NEXT);
+    assert_eq!(node.run(FROM_POD, &ends(STRANGER).outgoing(TCP, &tcp(6001, 443, ACK, 0))), NEXT);
+    egress("198.51.100.0/24").put(&node, 2, 0, mode::ENFORCE);
+    node.datapath.set_rules_since(2);
+    for _ in 0..3 {
+        assert_eq!(node.run(FROM_POD, &ends(STRANGER).outgoing(TCP, &tcp(6001, 443, ACK, 10))), SHOT);
+        assert_eq!(node.run(TO_POD, &ends(STRANGER).incoming(TCP, &tcp(443, 6001, ACK, 10))), SHOT);
+    }
+}
+
+#[test]
+fn tightened_ingress_ends_a_stream_for_good_though_the_pod_may_open_what_it_likes() {
+    if chainkit_lab::skip_unless_root() {
+        return;
+    }
+    let node = Node::new(observing());
+    let ingress = |to: &str| {
+        policy(&json!({
+            "podSelector": {"matchLabels": {"app": "web"}}, "policyTypes": ["Ingress"],
+            "ingress": [{"from": [{"ipBlock": {"cidr": to}}]}],
+        }))
+    };
+    ingress("0.0.0.0/0").put(&node, 1, 0, mode::ENFORCE);
+    node.datapath.set_rules_since(1);
+    assert_eq!(node.run(TO_POD, &ends(STRANGER).incoming(TCP, &tcp(6001, 443, SYN, 0))), NEXT);
+    assert_eq!(node.run(FROM_POD, &ends(STRANGER).outgoing(TCP, &tcp(443, 6001, SYN | ACK, 0))), NEXT);
+    assert_eq!(node.run(TO_POD, &ends(STRANGER).incoming(TCP, &tcp(6001, 443, ACK, 0))), NEXT);
+    ingress("198.51.100.0/24").put(&node, 2, 0, mode::ENFORCE);
+    node.datapath.set_rules_since(2);
+    for _ in 0..3 {
+        assert_eq!(node.run(TO_POD, &ends(STRANGER).incoming(TCP, &tcp(6001, 443, ACK, 10))), SHOT);
+        assert_eq!(node.run(FROM_POD, &ends(STRANGER).outgoing(TCP, &tcp(443, 6001, ACK, 10))), SHOT);
+    }
+}

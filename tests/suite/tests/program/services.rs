@@ -159,6 +159,8 @@ fn where_rules_changed_what_is_open_stays_if_any_backend_is_allowed() {
     assert_eq!(go_on(&node, 1001), (NEXT, NEXT));
     assert_eq!(open(&node, 1002), SHOT);
     put(3, of(&["blue"]));
-    assert_eq!(go_on(&node, 1001), (SHOT, SHOT));
-    assert_eq!(node.connection(to_service(), TCP, 1001, 80), None);
+    // For good: it is remembered by who opened it, or a segment of it would pass as one of what others may open.
+    for _ in 0..3 {
+        assert_eq!(go_on(&node, 1001), (SHOT, SHOT));
+    }
 }
