@@ -439,8 +439,10 @@ fn dropped(flow: &mut Flow, why: u8) {
 }
 
 fn drop_reason(why: u8) -> DropReason {
-    if why == reason::POLICY {
-        return DropReason::POLICY_DENIED;
+    match why {
+        reason::POLICY | reason::SPLIT_SERVICE => return DropReason::POLICY_DENIED,
+        reason::INVALID_SOURCE => return DropReason::INVALID_SOURCE_IP,
+        _ => {}
     }
     match counter(why) {
         Some(Counter::TruncatedTransport | Counter::BadTransport | Counter::BadIcmpError) => {
