@@ -439,10 +439,8 @@ fn dropped(flow: &mut Flow, why: u8) {
 }
 
 fn drop_reason(why: u8) -> DropReason {
-    match why {
-        reason::POLICY | reason::SPLIT_SERVICE => return DropReason::POLICY_DENIED,
-        reason::INVALID_SOURCE => return DropReason::INVALID_SOURCE_IP,
-        _ => {}
+    if why == reason::POLICY {
+        return DropReason::POLICY_DENIED;
     }
     match counter(why) {
         Some(Counter::TruncatedTransport | Counter::BadTransport | Counter::BadIcmpError) => {

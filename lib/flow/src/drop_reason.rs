@@ -96,8 +96,6 @@ const REASONS: &[(u8, &str, &str)] = &[
 pub struct DropReason(pub i32);
 
 impl DropReason {
-    /// It does not bear an address of the endpoint that sends it.
-    pub const INVALID_SOURCE_IP: Self = Self(132);
     /// No rule allows it.
     pub const POLICY_DENIED: Self = Self(133);
     /// A header makes no sense.

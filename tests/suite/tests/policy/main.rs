@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 #![expect(
+    clippy::print_stdout,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,

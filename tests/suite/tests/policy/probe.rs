@@ -57,7 +57,7 @@ pub(crate) fn udp(from: End<'_>, to: SocketAddr, length: usize, patience: Durati
     // Connected, so that it is told of ICMP errors.
     socket.connect(to).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    let question: Vec<u8> = (0..length).map(|byte| (byte % 251) as u8).collect();
+    let question: Vec<u8> = (0..length).map(|byte| u8::try_from(byte % 251).unwrap()).collect();
     let mut heard = vec![0; length + 1];
     let begun = Instant::now();
     while begun.elapsed() < patience {
