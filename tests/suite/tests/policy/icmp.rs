@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
+use chainkit_lab::peer::tcp;
 use chainkit_lab::{INTERNET, INTERNET6, Netns, Pod};
 use serde_json::{Value, json};
 
 use crate::probe::{Answer, echo, large, pings, reaches};
-use crate::stage::{Stage, at, deny_all, eventually, host, policy};
+use crate::stage::{Stage, at, deny_all, host, policy};
 use crate::talk::{End, PORT, Talk};
 
 /// What `web` may do under isolation, one way alone.
@@ -21,27 +22,47 @@ fn both_protocols() -> Value {
     json!([{"port": PORT}, {"port": PORT, "protocol": "UDP"}])
 }
 
-/// A network behind a router of the world, over a link that takes no more than 1,400 bytes; its addresses.
-fn narrow(world: &Netns) -> (Netns, [IpAddr; 2]) {
-    let far = Netns::new("far").unwrap();
-    let link = format!("link add far0 mtu 1400 type veth peer name eth0 mtu 1400 netns {}", far.path().display());
+/// A network of large packets behind a router of the world, over a link that takes no more than 1,400 bytes; the router beyond it, the
+/// network, and its addresses.
+fn narrow(world: &Netns) -> (Netns, Netns, [IpAddr; 2]) {
+    let (router, far) = (Netns::new("router").unwrap(), Netns::new("far").unwrap());
+    for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        router.sysctl(setting, "1").unwrap();
+    }
+    let link = format!("link add far0 mtu 1400 type veth peer name near0 mtu 1400 netns {}", router.path().display());
     world
         .ip([
             link.as_str(),
             "address add 192.0.2.1/30 dev far0",
             "address add 2001:db8:77::1/64 dev far0 nodad",
             "link set far0 up",
+            "route add 192.0.2.4/30 via 192.0.2.2",
+            "route add 2001:db8:78::/64 via 2001:db8:77::2",
+        ])
+        .unwrap();
+    let link = format!("link add far0 mtu 9001 type veth peer name eth0 mtu 9001 netns {}", far.path().display());
+    router
+        .ip([
+            "address add 192.0.2.2/30 dev near0",
+            "address add 2001:db8:77::2/64 dev near0 nodad",
+            "link set near0 up",
+            "route add default via 192.0.2.1",
+            "route add ::/0 via 2001:db8:77::1",
+            link.as_str(),
+            "address add 192.0.2.5/30 dev far0",
+            "address add 2001:db8:78::5/64 dev far0 nodad",
+            "link set far0 up",
         ])
         .unwrap();
     far.ip([
-        "address add 192.0.2.2/30 dev eth0",
-        "address add 2001:db8:77::2/64 dev eth0 nodad",
+        "address add 192.0.2.6/30 dev eth0",
+        "address add 2001:db8:78::6/64 dev eth0 nodad",
         "link set eth0 up",
-        "route add default via 192.0.2.1",
-        "route add ::/0 via 2001:db8:77::1",
+        "route add default via 192.0.2.5",
+        "route add ::/0 via 2001:db8:78::5",
     ])
     .unwrap();
-    (far, ["192.0.2.2".parse().unwrap(), "2001:db8:77::2".parse().unwrap()])
+    (router, far, ["192.0.2.6".parse().unwrap(), "2001:db8:78::6".parse().unwrap()])
 }
 
 fn of_family(pod: &Pod, like: IpAddr) -> End<'_> {
@@ -59,30 +80,26 @@ fn path_mtu(pod: &Pod, to: IpAddr) -> String {
 fn the_mtu_of_a_path_is_found_under_isolation() {
     let Some(stage) = Stage::new() else { return };
     let web = stage.pod("shop/web");
-    let (far, addresses) = narrow(stage.lab.world());
+    let (_router, far, addresses) = narrow(stage.lab.world());
     for address in addresses {
         let ends = [of_family(&web, address), End::new(&far, address)];
         for (direction, peer) in [("Egress", "to"), ("Ingress", "from")] {
             let mut rule = json!({"ports": both_protocols()});
             rule[peer] = json!([host(address)]);
             stage.apply(&[deny_all("shop"), allow(direction, &rule)], &[]);
-            web.netns().ip(["route flush cache"]).unwrap();
-            web.netns().ip6(["route flush cache"]).unwrap();
-            // The pod is the one that sends much, and has to learn that it is too much at one time.
-            let (name, client, server) = if direction == "Ingress" {
-                ("far to web", ends[1], ends[0])
-            } else {
-                ("web to far", ends[0], ends[1])
-            };
-            let mut talk = Talk::open(name, client, server);
-            talk.goes_on();
-            if direction == "Egress" {
-                // What the client of a download sends is little: a large datagram asks as well, and TCP is asked by a large word.
-                let chunk = vec![0x5a; 400_000];
-                talk.upload(&chunk);
+            for netns in [web.netns(), &far] {
+                netns.ip(["route flush cache"]).unwrap();
+                netns.ip6(["route flush cache"]).unwrap();
             }
-            eventually("the pod has not learnt the MTU", || path_mtu(&web, address) == "1400");
-            talk.finish();
+            // The pod is the one that sends much, and has to learn that it is too much at one time.
+            if direction == "Egress" {
+                let sink = far.run(|| tcp::sink(at(address, PORT))).unwrap().unwrap();
+                web.run(|| tcp::source(sink.address(), 4 << 20)).unwrap().unwrap();
+                assert_eq!(sink.bytes(), 4 << 20);
+            } else {
+                Talk::open("far to web", ends[1], ends[0]).finish();
+            }
+            assert_eq!(path_mtu(&web, address), "1400", "{direction}, {address}");
         }
     }
 }

@@ -97,38 +97,29 @@ fn session_affinity_changes_nothing_about_the_verdict() {
 }
 
 #[test]
-fn where_traffic_stays_on_the_node_its_own_backends_alone_are_asked() {
+fn where_traffic_stays_on_the_node_its_own_backends_are_asked() {
     for (proxy, which) in PROXIES.into_iter().zip(["internalTrafficPolicy", "externalTrafficPolicy"]) {
         let Some((stage, [cart, web, _])) = staged() else { return };
         let _servers = echo(End::v4(&web), PORT);
         let far = stage.lab.remote_pod("shop", "far").unwrap();
         let all = [(web.ip4, NODE_NAME), (far, OTHER_NODE_NAME)];
-        let (address, port) = (SERVICE, SERVICE_PORT);
         let balancer = Ipv4Addr::new(203, 0, 113, 7);
-        let fronts =
-            [Front { address, port, ..forwarded(&all[..1]) }, Front { address: balancer, ..forwarded(&all[..1]) }];
+        // The rules of this node know of its own backend alone.
+        let fronts = [forwarded(&all[..1]), Front { address: balancer, ..forwarded(&all[..1]) }];
         if !proxy.install(stage.lab.node(), &fronts) {
             continue;
         }
         let mut local = service("shop/web", SERVICE, SERVICE_PORT, PORT);
         local["spec"][which] = "Local".into();
-        if which == "externalTrafficPolicy" {
-            local["spec"]["type"] = "LoadBalancer".into();
-            local["status"]["loadBalancer"]["ingress"] = json!([{"ip": balancer}]);
-        }
-        let cluster = [local.clone(), slice("shop/web", PORT, &all)];
-        stage.apply(&[&cluster[..], &[allow(&[app("web")], PORT)]].concat(), &[]);
-        if which == "internalTrafficPolicy" {
-            connects(End::v4(&cart), at(SERVICE, SERVICE_PORT));
-            // Without it the far one counts, too.
-            local["spec"].as_object_mut().unwrap().remove(which);
-            stage.apply(&[local, cluster[1].clone(), allow(&[app("web")], PORT)], &[]);
-        }
-        // What is local for others is not for a pod of the cluster, whose way to a load balancer's address is that of the cluster IP.
-        is_silent(End::v4(&cart), at(SERVICE, SERVICE_PORT));
-        if which == "externalTrafficPolicy" {
-            stage.apply(&[&cluster[..], &[allow(&[app("web"), app("far")], PORT)]].concat(), &[]);
-            connects(End::v4(&cart), at(balancer, SERVICE_PORT));
+        local["spec"]["type"] = "LoadBalancer".into();
+        local["status"]["loadBalancer"]["ingress"] = json!([{"ip": balancer}]);
+        let cluster = [local, slice("shop/web", PORT, &all)];
+        let apply = |peers: &[Value]| stage.apply(&[&cluster[..], &[allow(peers, PORT)]].concat(), &[]);
+        for address in [SERVICE, balancer] {
+            apply(&[app("web"), app("far")]);
+            connects(End::v4(&cart), at(address, SERVICE_PORT));
+            apply(&[app("far")]);
+            is_silent(End::v4(&cart), at(address, SERVICE_PORT));
         }
     }
 }

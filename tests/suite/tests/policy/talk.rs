@@ -168,22 +168,6 @@ impl Talk {
         }
     }
 
-    /// Sends much on the quiet one, from the client to the server; all of it arrives.
-    #[track_caller]
-    pub(crate) fn upload(&mut self, bytes: &[u8]) {
-        let [client, server] = &mut self.quiet;
-        client.set_nonblocking(false).unwrap();
-        server.set_nonblocking(false).unwrap();
-        server.set_read_timeout(Some(SOON)).unwrap();
-        thread::scope(|scope| {
-            let sending = scope.spawn(|| client.write_all(bytes).unwrap());
-            let mut heard = vec![0; bytes.len()];
-            server.read_exact(&mut heard).unwrap_or_else(|error| panic!("{}: the upload stalls: {error}", self.name));
-            assert_eq!(heard, bytes);
-            sending.join().unwrap();
-        });
-    }
-
     /// Whether the download has had nothing for a moment.
     pub(crate) fn is_quiet(&self) -> bool {
         let before = self.download.count();
