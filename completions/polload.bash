@@ -137,7 +137,7 @@ _polload() {
             return 0
             ;;
         polload__subcmd__apply)
-            opts="-o -j -h --api --kubeconfig --context --strict --root --node --mode --namespace-mode --exclude-namespace --unknown-pods --confirm --dry-run --output --log --help"
+            opts="-o -j -h --api --kubeconfig --context --strict --root --node --mode --namespace-mode --exclude-namespace --unknown-pods --confirm --skip-invalid --dry-run --output --log --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -171,6 +171,7 @@ complete -c polload -n "__fish_polload_using_subcommand apply" -l log -d 'Form o
 json\t'A JSON object a line, of level, message and, where one is known, remedy'"
 complete -c polload -n "__fish_polload_using_subcommand apply" -l api -d 'Ask the API server: the kubeconfig\'s, or in a pod the cluster\'s own'
 complete -c polload -n "__fish_polload_using_subcommand apply" -l strict -d 'Refuse everything if anything of it cannot be used'
+complete -c polload -n "__fish_polload_using_subcommand apply" -l skip-invalid -d 'Leave out policies that cannot be used, instead of refusing everything'
 complete -c polload -n "__fish_polload_using_subcommand apply" -l dry-run -d 'Only say what would change'
 complete -c polload -n "__fish_polload_using_subcommand apply" -s j -d 'The same as -o jsonl'
 complete -c polload -n "__fish_polload_using_subcommand apply" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
-use chainkit_cli::{Exit, Log, OutputArgs, Progress, Row, write_rows};
+use chainkit_cli::{Exit, Failure, Log, OutputArgs, Progress, Row};
+use chainkit_cluster::model::{Cluster, Problem};
 use chainkit_enforce::{Keeper, Marker, Prepared, RuleChange, Store};
 use clap::Args;
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use serde::Serialize;
 use crate::inputs::Inputs;
 use crate::kernel::modes::NodeArgs;
 use crate::kernel::tables::{Size, Tables};
-use crate::kernel::{failure, install, node_lock, policy_lock, store_failure};
+use crate::kernel::{failure, install, node_lock, numbered, policy_lock, settle, store_failure, tell};
 use crate::plan;
 
 /// What `polload apply` can be asked.
@@ -28,6 +29,10 @@ pub(crate) struct Ask {
     /// Go back by itself to what was in force before, unless `polload confirm` comes within this time, such as 10m
     #[arg(long, value_name = "TIME", value_parser = time)]
     confirm: Option<Duration>,
+
+    /// Leave out policies that cannot be used, instead of refusing everything
+    #[arg(long)]
+    skip_invalid: bool,
 
     /// Only say what would change
     #[arg(long, conflicts_with = "confirm")]
@@ -98,20 +103,17 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     let root = &ask.node.root.root;
     chainkit_bpf::Datapath::require_privileges().map_err(crate::kernel::bpf_failure)?;
     let cluster = ask.inputs.read(log)?;
+    refuse_invalid(&cluster, ask.skip_invalid)?;
     if ask.dry_run {
         return plan::tell(cluster, &ask.node, ask.output, log);
     }
-    let _policy = policy_lock(root)?;
+    let _policy = policy_lock(root, log)?;
     let started = Instant::now();
     let mut progress = Progress::new("putting policy in force", 4);
     let datapath = install(root, &node_lock(root)?)?;
     let keeper = Keeper::new(&datapath, root);
-    // Also tidies up what has gone back by itself, and finds what a boot has left.
-    keeper.settle(&node_lock(root)?).map_err(failure)?;
-    let numbered = match keeper.saved().map_err(failure)? {
-        Some(saved) => saved.rules().unwrap_or_default(),
-        None => BTreeMap::new(),
-    };
+    settle(&keeper, root, log)?;
+    let numbered = numbered(&keeper);
     let tables = Tables::compile(cluster, &ask.node.how, root, &numbered)?;
     tell_problems(&tables, log);
     progress.step();
@@ -121,7 +123,7 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     progress.step();
     let mut marker = marker(&tables, ask.node.how.kept());
     let digest = serde_json::Value::from(digest(&tables));
-    let before = keeper.store().marker().map_err(store_failure)?;
+    let before = keeper.store().marker().ok().flatten();
     let same_rules = before.is_some_and(|before| before.more.get(DIGEST) == Some(&digest));
     marker.more.insert(DIGEST.to_owned(), digest);
     let prepared = Prepared {
@@ -148,8 +150,36 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
         confirm_before: ask.confirm.and_then(|after| Timestamp::now().checked_add(after).ok()),
         ms: started.elapsed().as_secs_f64() * 1000.0,
     };
-    write_rows(&mut std::io::stdout().lock(), ask.output.format(), [applied])?;
+    warn_of_unattached(&keeper, &tables, log)?;
+    tell(ask.output, applied, &format!("policy is in force (generation {generation})"))?;
     Ok(Exit::Fine)
+}
+
+/// Refuses what would take a policy off for no more reason than that it cannot be read.
+fn refuse_invalid(cluster: &Cluster, skip: bool) -> anyhow::Result<()> {
+    // Of what has no name nobody knows what it was.
+    let is_policy = |problem: &&Problem| problem.object.is_empty() || problem.object.contains("NetworkPolicy");
+    let invalid: Vec<&Problem> = cluster.problems.iter().filter(is_policy).collect();
+    let Some(first) = invalid.first().filter(|_| !skip) else { return Ok(()) };
+    let more = match invalid.len() {
+        1 => String::new(),
+        count => format!(" (and {} more)", count - 1),
+    };
+    Err(Failure::usage(format!("a policy cannot be used, and nothing was changed: {first}{more}"))
+        .remedy("mend it, or have it left out with --skip-invalid")
+        .into())
+}
+
+/// Tells of pods that policy selects and nobody judges, since nothing is attached to them.
+fn warn_of_unattached(keeper: &Keeper<'_>, tables: &Tables, log: &Log) -> anyhow::Result<()> {
+    let missing = keeper.unattached(&tables.pods).map_err(failure)?;
+    if let Some(first) = missing.first() {
+        let count = missing.len();
+        log.warning(format!(
+            "{count} pods of this node are selected by policy and judged by nobody, {first} is the first: attach them with cni-chain adopt --all"
+        ));
+    }
+    Ok(())
 }
 
 /// Where a marker keeps what tells whether rules are the same.
@@ -229,6 +259,6 @@ fn forget(
 
 /// An error for what makes no sense where no policy is in force.
 pub(crate) fn nothing_in_force() -> anyhow::Error {
-    let error = chainkit_cli::Failure::new(Exit::No, "no policy is in force on this node");
+    let error = Failure::new(Exit::No, "no policy is in force on this node");
     error.remedy("put one in force with polload apply").into()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chainkit_cli::{Exit, Log, OutputArgs, RootArgs, Row, write_rows};
+use chainkit_cli::{Exit, Log, OutputArgs, RootArgs, Row};
 use chainkit_enforce::Keeper;
 use clap::Args;
 use serde::Serialize;
@@ -52,15 +52,16 @@ impl Row for Done {
 }
 
 fn tell(output: OutputArgs, generation: u32, result: &'static str) -> anyhow::Result<Exit> {
-    write_rows(&mut std::io::stdout().lock(), output.format(), [Done { kind: "PolicyResult", generation, result }])?;
+    let done = Done { kind: "PolicyResult", generation, result };
+    crate::kernel::tell(output, done, &format!("policy is {result} (generation {generation})"))?;
     Ok(Exit::Fine)
 }
 
 /// `polload confirm`.
-pub(crate) fn confirm(ask: &Ask, _log: &Log) -> anyhow::Result<Exit> {
+pub(crate) fn confirm(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     let root = &ask.root.root;
     let datapath = open_there(root)?;
-    let _policy = policy_lock(root)?;
+    let _policy = policy_lock(root, log)?;
     let generation = Keeper::new(&datapath, root).confirm(&node_lock(root)?).map_err(failure)?;
     tell(ask.output, generation, "confirmed")
 }
@@ -78,7 +79,7 @@ pub(crate) fn clear(ask: &ClearAsk, log: &Log) -> anyhow::Result<Exit> {
         datapath.clear();
     }
     let patience = if ask.now { Some(Duration::from_secs(1)) } else { None };
-    let policy = patience.map_or_else(|| policy_lock(root), |patience| policy_lock_within(root, patience));
+    let policy = patience.map_or_else(|| policy_lock(root, log), |patience| policy_lock_within(root, patience));
     match policy {
         Ok(_policy) => keeper.clear(&node_lock(root)?).map_err(failure)?,
         Err(error) if ask.now => {
@@ -93,12 +94,13 @@ pub(crate) fn clear(ask: &ClearAsk, log: &Log) -> anyhow::Result<Exit> {
 /// `polload restore`.
 pub(crate) fn restore(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     let root = &ask.root.root;
+    chainkit_bpf::Datapath::require_privileges().map_err(crate::kernel::bpf_failure)?;
     let store = chainkit_enforce::Store::below(root);
     if store.marker().map_err(crate::kernel::store_failure)?.is_none() {
         log.info("nothing was in force that could be put back");
         return tell(ask.output, 0, "unchanged");
     }
-    let _policy = policy_lock(root)?;
+    let _policy = policy_lock(root, log)?;
     let lock = node_lock(root)?;
     let datapath = install(root, &lock)?;
     let keeper = Keeper::new(&datapath, root);

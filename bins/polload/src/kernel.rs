@@ -4,12 +4,13 @@ pub(crate) mod modes;
 pub(crate) mod pods;
 pub(crate) mod tables;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use chainkit_bpf::{Datapath, NodeLock, Pins, RunLock};
-use chainkit_cli::{Exit, Failure};
-use chainkit_enforce::{CompileError, KeepError, Keeper, StoreError};
+use chainkit_cli::{Exit, Failure, Log, OutputArgs, Row, write_rows};
+use chainkit_enforce::{CompileError, KeepError, Keeper, RuleEntry, StoreError};
 
 /// How long to wait for another process that changes endpoints, which takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,9 +48,44 @@ pub(crate) fn node_lock(root: &Path) -> anyhow::Result<NodeLock> {
     NodeLock::take_within(root, PATIENCE).map_err(bpf_failure)
 }
 
-/// The lock of those who change policy.
-pub(crate) fn policy_lock(root: &Path) -> anyhow::Result<RunLock> {
-    policy_lock_within(root, POLICY_PATIENCE)
+/// The lock of those who change policy; that it is waited for is told.
+pub(crate) fn policy_lock(root: &Path, log: &Log) -> anyhow::Result<RunLock> {
+    const UNTOLD: Duration = Duration::from_secs(1);
+    match Keeper::lock(root, UNTOLD) {
+        Err(KeepError::Kernel(held @ chainkit_bpf::Error::Held { .. })) => {
+            log.info(format!("{held}, which changes this node's policy: waiting for {POLICY_PATIENCE:?} at most"));
+            policy_lock_within(root, POLICY_PATIENCE)
+        }
+        other => other.map_err(failure),
+    }
+}
+
+/// Does what is due since somebody was here. Files that cannot be read are told, and are no reason not to put other policy in force.
+pub(crate) fn settle(keeper: &Keeper<'_>, root: &Path, log: &Log) -> anyhow::Result<()> {
+    match keeper.settle(&node_lock(root)?) {
+        Ok(_) => Ok(()),
+        Err(KeepError::Store(error)) => {
+            log.warning(format!("what was in force before cannot be put back: {error}"));
+            Ok(())
+        }
+        Err(error) => Err(failure(error)),
+    }
+}
+
+/// The numbers of rules in force, which those that stay keep; none where they cannot be read.
+pub(crate) fn numbered(keeper: &Keeper<'_>) -> BTreeMap<u32, RuleEntry> {
+    let saved = keeper.saved().ok().flatten();
+    saved.and_then(|saved| saved.rules().ok()).unwrap_or_default()
+}
+
+/// Prints what was done. It has been done, so that it cannot be told is no failure to do it.
+pub(crate) fn tell<R: Row>(output: OutputArgs, done: R, what: &str) -> anyhow::Result<()> {
+    match write_rows(&mut std::io::stdout().lock(), output.format(), [done]) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Partial, format!("{what}, and that could not be written to stdout: {error}")).into())
+        }
+        told => Ok(told?),
+    }
 }
 
 /// The same with another patience.

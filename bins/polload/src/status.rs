@@ -115,6 +115,9 @@ fn of_datapath(
     }
     let policies = policies(&kept);
     if let Some(pods) = &kept.pods {
+        for pod in keeper.unattached(pods).map_err(failure)? {
+            faults.unattached(&pod);
+        }
         for (slot, endpoint, standing) in keeper.standings(pods).map_err(failure)? {
             let (pod, interface) = title(&records, &endpoint);
             if let Some(tables) = &tables {

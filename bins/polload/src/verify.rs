@@ -21,7 +21,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::apply::nothing_in_force;
-use crate::kernel::open_there;
+use crate::kernel::open;
 use boundaries::Boundaries;
 use snapshot::{Looked, Snapshot};
 
@@ -146,7 +146,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     let root = &ask.root.root;
-    let datapath = open_there(root)?;
+    let Some(datapath) = open(root)? else { return Err(nothing_in_force()) };
     let started = Instant::now();
     let mut look = 1;
     let found = loop {

@@ -19,7 +19,9 @@ use serde::Serialize;
 use crate::apply::{marker, prepare, tell_problems};
 use crate::kernel::modes::NodeArgs;
 use crate::kernel::tables::Tables;
-use crate::kernel::{bpf_failure, compile_failure, failure, install, node_lock, pods, policy_lock, store_failure};
+use crate::kernel::{
+    bpf_failure, compile_failure, failure, install, node_lock, numbered, pods, policy_lock, settle, store_failure,
+};
 use objects::OwnNode;
 use sides::Sides;
 
@@ -41,8 +43,9 @@ pub(crate) struct Ask {
     node: NodeArgs,
 }
 
-/// How long a source that says nothing is waited for at the start.
+/// How long a source that says nothing is waited for at the start; and how long where policy is in force, which stays meanwhile.
 const SILENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long nothing has to come before what can wait is done.
 const IDLE: Duration = Duration::from_millis(100);
 /// Connections are judged again this often at most, where only addresses and services change.
@@ -74,12 +77,14 @@ struct Updated {
 pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     let root = &ask.node.root.root;
     chainkit_bpf::Datapath::require_privileges().map_err(bpf_failure)?;
-    let _policy = policy_lock(root)?;
-    let mut sources = sources(ask)?.start().map_err(|error| Failure::usage(error.to_string()))?;
+    let _policy = policy_lock(root, log)?;
     let datapath = install(root, &node_lock(root)?)?;
     let keeper = Keeper::new(&datapath, root);
-    keeper.settle(&node_lock(root)?).map_err(failure)?;
-    let Some((state, began)) = first(&mut sources, ask, log)? else {
+    settle(&keeper, root, log)?;
+    let in_force = keeper.in_force().map_err(failure)?.generation != 0;
+    let mut sources = sources(ask, in_force)?.start().map_err(|error| Failure::usage(error.to_string()))?;
+    let rules = numbered(&keeper).len();
+    let Some((state, began)) = first(&mut sources, ask, rules, log)? else {
         return Err(Failure::usage("all sources have ended before they gave anything to go by").into());
     };
     let mut watch = Watch::begin(&keeper, ask, state, began, log)?;
@@ -103,7 +108,7 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     }
 }
 
-fn sources(ask: &Ask) -> anyhow::Result<Follow> {
+fn sources(ask: &Ask, in_force: bool) -> anyhow::Result<Follow> {
     if ask.inputs.iter().filter(|input| *input == "-").count() > 1 {
         return Err(Failure::usage("stdin (-) was given twice").into());
     }
@@ -112,7 +117,7 @@ fn sources(ask: &Ask) -> anyhow::Result<Follow> {
         let (kubeconfig, context) = (ask.api.kubeconfig.clone(), ask.api.context.clone());
         all.push(Source::Api(ApiOptions { kubeconfig, context, ..ApiOptions::default() }));
     }
-    Ok(Follow { reopen: ask.reopen, silence: Some(SILENCE), ..Follow::new(all) })
+    Ok(Follow { reopen: ask.reopen, silence: Some(if in_force { PATIENCE } else { SILENCE }), ..Follow::new(all) })
 }
 
 /// Changes among events; the others are told.
@@ -135,12 +140,21 @@ fn heard(events: Vec<Event>, log: &Log) -> Vec<Change> {
 }
 
 /// What there is once every source has given all it had, and when the last of it came; `None`: they ended without anything.
-fn first(sources: &mut Sources, ask: &Ask, log: &Log) -> anyhow::Result<Option<(ClusterState, Instant)>> {
+fn first(sources: &mut Sources, ask: &Ask, rules: usize, log: &Log) -> anyhow::Result<Option<(ClusterState, Instant)>> {
     let count = ask.inputs.len() + usize::from(ask.api.api);
     let mut listed = vec![false; count];
     let mut state = ClusterState::default();
     let mut came = Instant::now();
-    while listed.iter().any(|listed| !listed) {
+    let mut told = false;
+    // Policy that is in force is not taken off because whoever is to tell of it is late.
+    while listed.iter().any(|listed| !listed) || rules > 0 && !state.has_policies() {
+        let all = listed.iter().all(|listed| *listed);
+        if all && !told {
+            told = true;
+            log.warning(
+                "policy is in force, and no source has told of any: it stays until one does; polload clear takes it off",
+            );
+        }
         let Some(events) = sources.wait(Duration::from_secs(1)) else { break };
         for event in &events {
             let source = match event {
@@ -189,10 +203,7 @@ impl<'a> Watch<'a> {
     ) -> anyhow::Result<Self> {
         let root = &ask.node.root.root;
         let changes = state.len();
-        let numbered = match keeper.saved().map_err(failure)? {
-            Some(saved) => saved.rules().unwrap_or_default(),
-            None => std::collections::BTreeMap::new(),
-        };
+        let numbered = numbered(keeper);
         let tables = Tables::compile(state.into_cluster(), &ask.node.how, root, &numbered)?;
         tell_problems(&tables, log);
         let draft = prepare(keeper.store(), &tables)?;

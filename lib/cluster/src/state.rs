@@ -96,6 +96,12 @@ impl ClusterState {
             + self.cluster_policies.objects.len()
     }
 
+    /// Whether there is any policy.
+    #[must_use]
+    pub const fn has_policies(&self) -> bool {
+        !self.network_policies.objects.is_empty() || !self.cluster_policies.objects.is_empty()
+    }
+
     /// Whether there is no object.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

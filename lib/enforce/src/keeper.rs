@@ -19,7 +19,7 @@ use chainkit_cluster::{EndpointRecord, EndpointStore};
 
 use crate::image::Image;
 use crate::kernel;
-use crate::store::{Draft, Marker, Pods, Saved, Store, StoreError};
+use crate::store::{Draft, Marker, PodEntry, Pods, Saved, Store, StoreError};
 use crate::subjects::Standing;
 
 /// What can go wrong.
@@ -203,7 +203,9 @@ impl<'a> Keeper<'a> {
         self.datapath.set_active(if is_none { Active::CLEARED } else { Active { generation, deadline: 0 } }, 0);
         match folder {
             Some(folder) => {
-                let mut marker = self.store.marker()?.unwrap_or_default();
+                // One that cannot be read is written anew.
+                let mut marker = self.store.marker().ok().flatten().unwrap_or_default();
+                "PolicyMarker".clone_into(&mut marker.kind);
                 marker.generation = generation;
                 folder.clone_into(&mut marker.folder);
                 marker.previous = None;
@@ -463,6 +465,29 @@ impl<'a> Keeper<'a> {
         Ok(judged.map(|(slot, endpoint)| (slot, endpoint, of(&endpoint))).collect())
     }
 
+    /// Pods that run on this node and that policy selects, and that no endpoint is of: nobody judges them. By name, in order.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn unattached(&self, pods: &Pods) -> Result<Vec<String>> {
+        let endpoints: HashSet<u32> =
+            self.standings(pods)?.into_iter().map(|(_, endpoint, _)| endpoint.ifindex).collect();
+        let records = self.endpoints.all().0;
+        let is_judged =
+            |record: &&EndpointRecord| record.interfaces.iter().any(|one| endpoints.contains(&one.host_ifindex));
+        let judged: Vec<&EndpointRecord> = records.iter().filter(is_judged).collect();
+        let is_of = |name: &str, pod: &PodEntry, record: &&&EndpointRecord| {
+            format!("{}/{}", record.namespace, record.pod_name) == name
+                || record.pod_name.is_empty() && pod.addresses.iter().any(|address| record.addresses.contains(address))
+        };
+        // One without an address does not run yet.
+        let wanted = pods.pods.iter().filter(|(_, pod)| {
+            pod.policy != 0 && pod.mode != chainkit_cluster::model::Mode::Observe && !pod.addresses.is_empty()
+        });
+        let missing = wanted.filter(|(name, pod)| !judged.iter().any(|record| is_of(name, pod, &record)));
+        Ok(missing.map(|(name, _)| name.clone()).collect())
+    }
+
     /// Takes away tables and folders that nothing leads to.
     ///
     /// # Errors
@@ -473,7 +498,7 @@ impl<'a> Keeper<'a> {
         let folders = self.store.folders()?;
         let mut wanted: Vec<String> =
             generations.iter().filter_map(|generation| self.folder_of(*generation, &folders)).collect();
-        if let Some(marker) = self.store.marker()? {
+        if let Some(marker) = self.store.marker().ok().flatten() {
             wanted.push(marker.folder);
             wanted.extend(marker.previous);
         }

@@ -9,7 +9,7 @@ use chainkit_cli::Failure;
 use chainkit_cluster::model::{Action, Cluster, ClusterPolicy, Labels, Mode, Namespace, Node, Origin, Workload};
 use chainkit_cluster::{EndpointStore, selector};
 use chainkit_enforce::{NamespaceEntry, PodEntry, Pods, policy_number};
-use chainkit_policy::Engine;
+use chainkit_policy::{Engine, PolicyId};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 use super::modes::{How, Modes, Unknown};
@@ -32,7 +32,14 @@ fn host_addresses() -> anyhow::Result<Vec<IpAddr>> {
 
 fn name_of(how: &How, root: &Path, cluster: &Cluster, addresses: &[IpAddr]) -> anyhow::Result<String> {
     if let Some(name) = &how.node {
-        return Ok(name.clone());
+        let known = cluster.nodes.iter().any(|node| node.name == *name)
+            || cluster.workloads.iter().any(|workload| workload.node.as_ref() == Some(name));
+        if known {
+            return Ok(name.clone());
+        }
+        return Err(Failure::usage(format!("--node {name}: none of the objects is this node, or a pod on it"))
+            .remedy("see kubectl get nodes for what it is called, or give the Node objects along")
+            .into());
     }
     let has = |node: &&Node| node.addresses.iter().any(|address| addresses.contains(address));
     if let Some(node) = cluster.nodes.iter().find(has) {
@@ -108,7 +115,7 @@ pub(crate) fn pods(engine: &Engine<'_>, node: &str, how: &How) -> Pods {
             format!("{}/{}", workload.namespace, workload.name),
             PodEntry {
                 uid: facts.map(|facts| facts.uid.clone()).unwrap_or_default(),
-                policy: engine.policy_of(at).map_or(0, policy_number),
+                policy: engine.policy_of(at).filter(|policy| is_selected(engine, *policy)).map_or(0, policy_number),
                 addresses: workload.addresses.iter().map(IpAddr::to_canonical).collect(),
                 mode,
                 ..PodEntry::default()
@@ -128,6 +135,11 @@ pub(crate) fn pods(engine: &Engine<'_>, node: &str, how: &How) -> Pods {
     );
     pods.others = unknown(how, modes.of_others(), isolate);
     pods
+}
+
+/// Whether rules of this id are of any policy; those of pods that none selects are of none.
+fn is_selected(engine: &Engine<'_>, policy: PolicyId) -> bool {
+    engine.policies().get(policy as usize).is_some_and(|rules| !rules.policies.is_empty())
 }
 
 fn unknown(how: &How, mode: Mode, isolate: u8) -> NamespaceEntry {

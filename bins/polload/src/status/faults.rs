@@ -101,6 +101,11 @@ impl Faults {
         let what = format!("{} is not among the objects, {how}", named(pod, interface));
         self.add(what, "apply with objects that have it, or keep polload watch running");
     }
+
+    pub(super) fn unattached(&mut self, pod: &str) {
+        let what = format!("{pod} is selected by policy and judged by nobody: nothing is attached to it");
+        self.add(what, "attach it with cni-chain adopt --all");
+    }
 }
 
 fn named(pod: &str, interface: &str) -> String {

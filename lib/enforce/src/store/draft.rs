@@ -90,6 +90,7 @@ impl Draft {
             let path = self.above.path_of(name);
             return Err(StoreError::Unwritable { path, why: "it is there already: choose another name".to_owned() });
         }
+        self.saved()?.note_lengths()?;
         self.saved()?.sync()?;
         self.above.rename(&self.name, name)?;
         self.name.clear();

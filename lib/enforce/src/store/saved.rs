@@ -22,6 +22,7 @@ const TABLES: &str = "tables";
 const RULES: &str = "rules";
 const PODS: &str = "pods";
 const OBJECTS: &str = "objects";
+const LENGTHS: &str = "lengths";
 
 /// A folder of policy. It is the same one here after it was renamed; of one that was removed the files are missing.
 #[derive(Debug)]
@@ -60,6 +61,7 @@ impl Saved {
     /// # Errors
     /// Where the file is missing, cannot be read, or is damaged anywhere but at its end.
     pub fn tables(&self) -> Result<Image, StoreError> {
+        self.check_length(TABLES)?;
         let path = self.folder.path_of(TABLES);
         let mut image = Image::default();
         frames::each_frame(&self.folder.read(TABLES)?, &path, |at, payload| {
@@ -74,6 +76,7 @@ impl Saved {
     /// # Errors
     /// Where the file is missing, cannot be read, or a line is no rule.
     pub fn rules(&self) -> Result<BTreeMap<u32, RuleEntry>, StoreError> {
+        self.check_length(RULES)?;
         let mut rules = BTreeMap::new();
         read_rules(self.rule_lines(self.rules_file()?, 0)?, &mut rules)?;
         Ok(rules)
@@ -101,7 +104,45 @@ impl Saved {
     /// # Errors
     /// Where the file is missing or too long; each line may bear one as well, after which there are none.
     pub fn objects(&self) -> Result<ObjectLines, StoreError> {
+        self.check_length(OBJECTS)?;
         ObjectLines::new(self.folder.read(OBJECTS)?, self.folder.path_of(OBJECTS), 0)
+    }
+
+    /// Notes how long the files are that from here on only grow: one that is shorter has lost what was in force.
+    pub(super) fn note_lengths(&self) -> Result<(), StoreError> {
+        let mut lengths = BTreeMap::new();
+        for name in [TABLES, RULES, OBJECTS] {
+            lengths.insert(name, self.length(name)?);
+        }
+        let path = self.folder.path_of(LENGTHS);
+        let text = serde_json::to_vec(&lengths);
+        let text = text.map_err(|error| StoreError::Unwritable { path: path.clone(), why: error.to_string() })?;
+        let mut file = self.folder.create(LENGTHS)?;
+        let written = file.write_all(&text).and_then(|()| file.sync_all());
+        written.map_err(|error| StoreError::new("write", &path, "file", error))
+    }
+
+    fn length(&self, name: &str) -> Result<u64, StoreError> {
+        let facts = self.folder.read(name)?.metadata();
+        Ok(facts.map_err(|error| StoreError::new("look at", &self.folder.path_of(name), "file", error))?.len())
+    }
+
+    /// Refuses a file that is shorter than it was once. A folder that is not finished yet has no lengths to compare with.
+    fn check_length(&self, name: &str) -> Result<(), StoreError> {
+        const MOST: usize = 4096;
+        let file = match self.folder.read(LENGTHS) {
+            Ok(file) => file,
+            Err(error) if error.is_missing() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let path = self.folder.path_of(LENGTHS);
+        let lengths: BTreeMap<String, u64> = read_json(&read_whole(&file, &path, MOST)?, &path)?;
+        let (is, was) = (self.length(name)?, lengths.get(name).copied().unwrap_or(0));
+        if is >= was {
+            return Ok(());
+        }
+        let why = format!("it ends there, and was {was} bytes long");
+        Err(StoreError::Damaged { path: self.folder.path_of(name), at: is, why })
     }
 
     /// How many bytes the files are: what only grows is to be written anew one day.
