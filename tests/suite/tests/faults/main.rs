@@ -14,4 +14,5 @@ mod churn;
 mod crowd;
 mod ground;
 mod killed;
+mod late;
 mod refused;

@@ -50,17 +50,59 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 }
 
 #[test]
-fn a_policy_that_is_invalid_is_told_and_refused_where_that_was_asked_for() {
+fn a_policy_that_is_invalid_is_told_and_leaves_what_was_in_force() {
     on_ground(|ground| {
         ground.apply(&ground.file("a.json", &[lets("a")]));
         let mut policy = lets("b");
         policy["spec"]["ingress"][0]["from"][0]["ipBlock"] = json!({"cidr": "10.0.0.0/33"});
         let file = ground.file("bad.json", &[policy]);
-        let output = ground.polload(&["apply", "--strict", "--node", NODE_NAME, file.to_str().unwrap()]);
+        let output = ground.polload(&["apply", "--node", NODE_NAME, file.to_str().unwrap()]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains("bad.json") && said.contains("shop/server"), "{said}");
         assert_eq!(ground.who(), (true, false));
+        ground.verified();
+        // Who wants the rest all the same has it.
+        ground.fine(&["apply", "--skip-invalid", "--node", NODE_NAME, file.to_str().unwrap()]);
+        assert_eq!(ground.who(), (true, true));
+    });
+}
+
+#[test]
+fn what_was_done_and_cannot_be_told_is_no_failure_to_do_it() {
+    on_ground(|ground| {
+        ground.apply(&ground.file("a.json", &[lets("a")]));
+        let file = ground.file("b.json", &[lets("b")]);
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = ground.command(&["apply", "--node", NODE_NAME, file.to_str().unwrap()]);
+        let output =
+            command.stdout(full).stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(5), "{said}");
+        assert!(said.contains("is in force") && said.contains("stdout"), "{said}");
+        assert_eq!(ground.who(), (false, true));
+    });
+}
+
+#[test]
+fn files_that_are_torn_or_damaged_are_told_and_mended_by_the_next_apply() {
+    on_ground(|ground| {
+        let file = ground.file("a.json", &[lets("a")]);
+        let policy = ground.lab.root().join("var/lib/chainkit/policy");
+        for name in ["tables", "rules", "objects", "pods", "active.json"] {
+            ground.apply(&file);
+            assert_eq!(ground.polload(&["status"]).status.code(), Some(0), "{name}");
+            let path =
+                if name == "active.json" { policy.join(name) } else { policy.join(&ground.folders()[0]).join(name) };
+            let length = fs::metadata(&path).unwrap().len();
+            fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length - 3).unwrap();
+            let output = ground.polload(&["status"]);
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{name}: {said}");
+            assert_eq!(ground.who(), (true, false), "{name}: the kernel goes on");
+        }
+        ground.apply(&file);
+        assert_eq!(ground.polload(&["status"]).status.code(), Some(0));
         ground.verified();
     });
 }
