@@ -47,7 +47,7 @@ impl Classes {
             }
             if ruleset.is_everywhere(id) {
                 self.used.everywhere += 1;
-                self.pending.all_pods |= self.used.everywhere == 1;
+                self.pending.all_pods |= self.used.everywhere == 1 || !set.blocks.is_empty();
             }
             self.touch_set(ruleset, id, set);
         }
@@ -73,7 +73,8 @@ impl Classes {
             self.used.with_blocks.remove(&id);
             if ruleset.is_everywhere(id) {
                 self.used.everywhere = self.used.everywhere.saturating_sub(1);
-                self.pending.all_pods |= self.used.everywhere == 0;
+                // Its number may be given to a set of the same blocks that does not hold every pod, and then no region tells.
+                self.pending.all_pods |= self.used.everywhere == 0 || !set.blocks.is_empty();
             }
             self.touch_set(ruleset, id, set);
         }

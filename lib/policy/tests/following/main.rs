@@ -316,6 +316,35 @@ fn a_pod_like_others_is_one_entry() {
 }
 
 #[test]
+fn a_set_of_every_pod_leaves_nothing_to_the_one_that_takes_its_number() {
+    let mut cluster = Cluster::default();
+    cluster.workloads.push(common::pod("a/db", &[("app", "db")], "fd00::9"));
+    cluster.workloads.push(common::pod("a/web", &[("app", "web")], "fd00::5"));
+    let of_all = serde_json::json!({"namespaceSelector": {}});
+    let block = serde_json::json!({"ipBlock": {"cidr": "::/0"}});
+    let to_db = |from: serde_json::Value| serde_json::json!({"podSelector": {"matchLabels": {"app": "db"}}, "ingress": [{"from": from, "ports": [{"port": 80}]}]});
+    // One more rule speaks of every pod, and stays.
+    let stays = serde_json::json!({"podSelector": {"matchLabels": {"app": "db"}}, "ingress": [{"from": [of_all], "ports": [{"port": 81}]}]});
+    common::add_policy(&mut cluster, "a/stays", &stays);
+    common::add_policy(&mut cluster, "a/p", &to_db(serde_json::json!([of_all, block])));
+    let mut live = Live::new(cluster, &Options::default());
+    let mut changed = Cluster::default();
+    common::add_policy(&mut changed, "a/p", &to_db(serde_json::json!([block])));
+    let policy = Object::NetworkPolicy(changed.network_policies.remove(0));
+    // At once: the set of the old rule is gone when that of the new one comes.
+    live.apply(vec![Change::Remove(policy.name()), Change::Set(Box::new(policy))]);
+    let db = live.engine().world().cluster.workloads.iter().position(|pod| pod.name == "db").unwrap();
+    let rules = live.engine().policy_of(db).unwrap();
+    let ingress = chainkit_policy::Direction::Ingress;
+    let verdict = live.tables().judge(rules, ingress, common::ip("fd00::5"), Transport::Tcp, 80);
+    assert_eq!(verdict, Some(chainkit_policy::Verdict::Allowed));
+    let class = live.engine().classes().of_address(common::ip("fd00::5"));
+    let fresh = Engine::new(&live.engine().world().cluster, &Options::default());
+    let as_fresh = fresh.classes().get(fresh.classes().of_address(common::ip("fd00::5"))).unwrap();
+    assert_eq!(live.engine().classes().get(class).unwrap().peers.len(), as_fresh.peers.len());
+}
+
+#[test]
 fn of_pods_that_claim_one_address_the_youngest_has_it_for_as_long_as_it_is_there() {
     let mut cluster = Cluster::default();
     cluster.workloads.push(common::pod("a/db", &[("app", "db")], "10.0.0.9"));
