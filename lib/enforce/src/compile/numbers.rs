@@ -170,3 +170,50 @@ fn shown(policy: &PolicyRef) -> String {
     }
     format!("{} {}/{}", policy.kind, policy.namespace, policy.name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule_of(policy: usize, index: u32) -> RuleEntry {
+        let name =
+            PolicyRef { kind: "NetworkPolicy".to_owned(), namespace: "shop".to_owned(), name: format!("p{policy}") };
+        RuleEntry {
+            number: 0,
+            direction: RuleDirection::Ingress,
+            action: RuleAction::Allow,
+            tier: "NetworkPolicy".to_owned(),
+            index: Some(index),
+            policies: vec![name],
+            more: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn one_rule_too_many_is_refused_with_its_policy_and_the_limit() {
+        let mut numbers = Numbers::keeping(&BTreeMap::new());
+        for index in 0..MOST_RULES {
+            numbers.hold(rule_of(0, index)).unwrap();
+        }
+        let error = numbers.hold(rule_of(1, 0)).unwrap_err();
+        assert_eq!(error, CompileError::Rules { policy: "NetworkPolicy shop/p1".to_owned(), most: 65_520 });
+        // One that is there already still has its number, and one that goes makes room.
+        let kept = numbers.hold(rule_of(0, 7)).unwrap();
+        numbers.release(numbers.known[&identity(&rule_of(0, 9))]);
+        assert!(numbers.hold(rule_of(1, 0)).is_ok());
+        assert_eq!(numbers.hold(rule_of(0, 7)).unwrap(), kept);
+    }
+
+    #[test]
+    fn a_rule_that_comes_back_has_the_number_it_had() {
+        let mut before = Numbers::keeping(&BTreeMap::new());
+        let numbers = [0, 1, 2].map(|index| before.hold(rule_of(0, index)).unwrap());
+        let kept = before.all().into_iter().map(|rule| (rule.number, rule)).collect();
+        let mut after = Numbers::keeping(&kept);
+        let new = after.hold(rule_of(5, 0)).unwrap();
+        assert!(!numbers.contains(&new), "it is somebody's who may come back");
+        assert_eq!(after.hold(rule_of(0, 2)).unwrap(), numbers[2]);
+        after.release(numbers[2]);
+        assert_eq!(after.hold(rule_of(0, 2)).unwrap(), numbers[2]);
+    }
+}
