@@ -78,6 +78,10 @@ pub struct Compiler {
     /// By the number of endpoints what leads to them, and the reverse.
     led_to: HashMap<u32, BTreeSet<Virtual>>,
     leads_to: HashMap<Virtual, u32>,
+    /// How many addresses, prefixes and backends are of each class.
+    users: HashMap<ClassId, u32>,
+    /// Classes that nobody is of any more, and which a packet under way may have found.
+    left_classes: HashSet<ClassId>,
     /// What packets under way may still be led to, since nothing has waited for them.
     cooling: Freed,
     addresses: HashMap<IpAddr, Marks>,
@@ -150,6 +154,8 @@ impl Compiler {
             list_numbers: Places::default(),
             led_to: HashMap::new(),
             leads_to: HashMap::new(),
+            users: HashMap::new(),
+            left_classes: HashSet::new(),
             cooling: Freed::default(),
             addresses: HashMap::new(),
             nodes: HashSet::new(),
@@ -183,6 +189,7 @@ impl Compiler {
     /// The last step was not written in place, whatever was thought of it: from here on no packet is under way in what was in force
     /// before that, and what was given up until then is free.
     pub fn not_in_place(&mut self) {
+        self.left_classes.clear();
         self.runs.free(&mut self.cooling.runs);
         self.backends.free(&mut self.cooling.backends);
         self.list_numbers.free(&mut self.cooling.lists);
@@ -257,7 +264,10 @@ impl Compiler {
                         // It is in the kernel still, and what it leads to is another's.
                         step.replaces = true;
                     }
-                    step.rules |= self.image.rows.contains_key(&key);
+                    // Whoever is of the class already was answered as all others are.
+                    let answered = *class == 0 || self.users.contains_key(class) || self.left_classes.contains(class);
+                    step.replaces |= answered;
+                    step.rules |= answered || self.image.rows.contains_key(&key);
                     delta.rows.push((key, Some(*table)));
                 }
                 (Some(class), None) => {
@@ -302,6 +312,22 @@ impl Compiler {
             }
         }
         Ok(())
+    }
+
+    /// Somebody is of another class.
+    fn count(&mut self, was: Option<ClassId>, is: Option<ClassId>) {
+        if let Some(is) = is {
+            *self.users.entry(is).or_default() += 1;
+        }
+        if let Some(was) = was
+            && let Some(users) = self.users.get_mut(&was)
+        {
+            *users -= 1;
+            if *users == 0 {
+                self.users.remove(&was);
+                self.left_classes.insert(was);
+            }
+        }
     }
 
     fn let_go(&mut self, table: u32) {
@@ -407,6 +433,10 @@ impl Compiler {
         let mut moved: HashSet<u32> = HashSet::new();
         for (id, endpoints) in &update.backends {
             if let Some((number, first, count)) = self.lists.remove(id) {
+                for at in first..first + count {
+                    let was = self.image.backends.get(at as usize).map(|backend| backend.class);
+                    self.count(was, None);
+                }
                 step.freed.lists.push((number, 1));
                 step.freed.backends.push((first, count));
                 if endpoints.is_some() {
@@ -417,6 +447,7 @@ impl Compiler {
             let count = number(endpoints.len());
             let (at, first) = (self.list_numbers.take(1), self.backends.take(count));
             self.lists.insert(*id, (at, first, count));
+            endpoints.iter().for_each(|(class, _)| self.count(None, Some(*class)));
             let entries = endpoints.iter().map(|(class, port)| BackendOf { class: *class, port: *port, pad: 0 });
             delta.backends.extend((first..).zip(entries));
             delta.backends_of.push((at, BackendsOf { first, count }));
@@ -458,12 +489,19 @@ impl Compiler {
         }
     }
 
-    fn prefixes(&self, update: &Update, delta: &mut Delta) {
+    fn prefixes(&mut self, update: &Update, delta: &mut Delta) {
         for (prefix, class) in &update.prefixes {
-            match prefix_key(prefix) {
-                Ok(key) => delta.prefixes4.push((key, *class)),
-                Err(key) => delta.prefixes6.push((key, *class)),
-            }
+            let was = match prefix_key(prefix) {
+                Ok(key) => {
+                    delta.prefixes4.push((key, *class));
+                    self.image.prefixes4.get(&key).copied()
+                }
+                Err(key) => {
+                    delta.prefixes6.push((key, *class));
+                    self.image.prefixes6.get(&key).copied()
+                }
+            };
+            self.count(was, *class);
         }
     }
 
@@ -477,7 +515,8 @@ impl Compiler {
     ) -> Result<(), CompileError> {
         for (address, class) in &update.addresses {
             class.map_or(Ok(()), |class| self.check_class(class))?;
-            self.addresses.entry(*address).or_default().class = *class;
+            let was = std::mem::replace(&mut self.addresses.entry(*address).or_default().class, *class);
+            self.count(was, *class);
             step.addresses.insert(*address);
             step.classes.extend(*class);
         }
