@@ -14,6 +14,7 @@
 #[path = "../../policy/tests/common/mod.rs"]
 mod common;
 #[path = "../../policy/tests/properties/generate.rs"]
+#[allow(dead_code, reason = "the engine's tests take more of it")]
 mod generate;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
