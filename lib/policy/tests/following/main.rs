@@ -335,7 +335,7 @@ fn a_set_of_every_pod_leaves_nothing_to_the_one_that_takes_its_number() {
     live.apply(vec![Change::Remove(policy.name()), Change::Set(Box::new(policy))]);
     let db = live.engine().world().cluster.workloads.iter().position(|pod| pod.name == "db").unwrap();
     let rules = live.engine().policy_of(db).unwrap();
-    let ingress = chainkit_policy::Direction::Ingress;
+    let ingress = Direction::Ingress;
     let verdict = live.tables().judge(rules, ingress, common::ip("fd00::5"), Transport::Tcp, 80);
     assert_eq!(verdict, Some(chainkit_policy::Verdict::Allowed));
     let class = live.engine().classes().of_address(common::ip("fd00::5"));
