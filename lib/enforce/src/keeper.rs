@@ -470,8 +470,9 @@ impl<'a> Keeper<'a> {
     /// # Errors
     /// Where the kernel refuses.
     pub fn unattached(&self, pods: &Pods) -> Result<Vec<String>> {
+        let all = self.datapath.endpoints()?.into_iter().map(|(_, endpoint)| endpoint);
         let endpoints: HashSet<u32> =
-            self.standings(pods)?.into_iter().map(|(_, endpoint, _)| endpoint.ifindex).collect();
+            all.filter(|endpoint| endpoint.marks & mark::LASTING != 0).map(|endpoint| endpoint.ifindex).collect();
         let records = self.endpoints.all().0;
         let is_judged =
             |record: &&EndpointRecord| record.interfaces.iter().any(|one| endpoints.contains(&one.host_ifindex));
