@@ -120,7 +120,7 @@ fn images_that_follow_answer_as_tables_do() {
         TestRunner::new(config)
     } else {
         let rng = TestRng::deterministic_rng(config.rng_algorithm);
-        TestRunner::new_with_rng(Config { cases: 32, ..config }, rng)
+        TestRunner::new_with_rng(Config { cases: 96, ..config }, rng)
     };
     let order = proptest::collection::vec((any::<Index>(), 1..9usize), 1..12);
     let (in_place, steps) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
