@@ -299,9 +299,12 @@ impl Datapath {
         }
     }
 
-    /// Puts a generation in force with one write. With a deadline, `fallback` is the one to go back to.
+    /// Puts a generation in force with one write. With a deadline, `fallback` is the one to go back to; without, the one there was stays
+    /// noted, since a packet that has read the word before may still go by it.
     pub fn set_active(&self, active: Active, fallback: u32) {
-        self.control.fallback().store(u64::from(fallback), Ordering::SeqCst);
+        if active.deadline != 0 {
+            self.control.fallback().store(u64::from(fallback), Ordering::SeqCst);
+        }
         self.control.active().store(active.pack(), Ordering::SeqCst);
     }
 

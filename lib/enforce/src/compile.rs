@@ -3,25 +3,25 @@
 //! Each step says what became of its input as entries of a [`Delta`]; the [`Image`] is what they add up to. Numbers of rules stay what
 //! they are for as long as the rule is there, also over a new compilation that is given the numbers of the one before.
 
+mod keys;
 mod numbers;
 mod places;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
-use chainkit_abi::{
-    BackendOf, BackendsOf, PortRuns, Prefix4, Prefix6, RULES, RowKey, Run, Side, VirtualKey, address, ground, side_of,
-};
-use chainkit_cluster::model::Protocol;
+use chainkit_abi::{BackendOf, BackendsOf, PortRuns, RULES, RowKey, Run, Side, address, ground, side_of};
 use chainkit_policy::rules::Action;
 use chainkit_policy::{
-    ClassId, Decision, Direction, Engine, Family, Ground, Live, PolicyId, PortTable, Prefix, Tables, Transport, Update,
-    Verdict, Virtual,
+    ClassId, Decision, Direction, Engine, Ground, Live, PolicyId, PortTable, Tables, Transport, Update, Verdict,
+    Virtual,
 };
 
 use crate::delta::Delta;
 use crate::image::{Image, ImageError};
 use crate::store::{RuleChange, RuleEntry};
+use keys::prefix_key;
+pub use keys::{virtual_key, words};
 use numbers::Numbers;
 use places::Places;
 
@@ -586,47 +586,6 @@ fn everything(tables: &Tables) -> Update {
     update.prefixes = tables.prefixes.iter().map(|(prefix, class)| (prefix, Some(class))).collect();
     update.addresses = tables.addresses.iter().map(|(address, class)| (*address, Some(*class))).collect();
     update
-}
-
-/// The key of what connections are opened to.
-#[must_use]
-pub fn virtual_key(target: &Virtual) -> VirtualKey {
-    let key = |address, family: Family, transport: Transport, port| VirtualKey {
-        address,
-        port,
-        protocol: transport.protocol().map_or(0, Protocol::number),
-        family: if family == Family::V4 { 4 } else { 6 },
-        pad: 0,
-    };
-    match target {
-        Virtual::Address(address, transport, port) => key(words(*address), Family::of(*address), *transport, *port),
-        Virtual::NodePort(family, transport, port) => key([0, 0], *family, *transport, *port),
-    }
-}
-
-/// An address as it lies in a packet, IPv4 in the first four bytes.
-#[must_use]
-pub fn words(address: IpAddr) -> [u64; 2] {
-    let mut bytes = [0; 16];
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            for (to, from) in bytes.iter_mut().zip(address.octets()) {
-                *to = from;
-            }
-        }
-        IpAddr::V6(address) => bytes = address.octets(),
-    }
-    let [a, b, c, d, e, f, g, h, rest @ ..] = bytes;
-    [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes(rest)]
-}
-
-/// A trie's key.
-fn prefix_key(prefix: &Prefix) -> Result<Prefix4, Prefix6> {
-    let length = u32::from(prefix.length());
-    match prefix.first() {
-        IpAddr::V4(address) => Ok(Prefix4 { length, address: address.octets() }),
-        IpAddr::V6(address) => Err(Prefix6 { length, address: address.octets() }),
-    }
 }
 
 fn number(length: usize) -> u32 {

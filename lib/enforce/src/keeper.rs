@@ -43,6 +43,15 @@ pub enum KeepError {
     /// It is too late to confirm.
     #[error("the deadline is past, and the policy before is in force again: apply once more")]
     TooLate,
+    /// What tells whose rules a pod has is gone.
+    #[error(
+        "the tables or files of the policy in force (generation {generation}) are gone, so that nobody can tell which rules a pod has: \
+         put policy in force anew with polload apply, or take it off with polload clear"
+    )]
+    Lost {
+        /// The generation that judges by it.
+        generation: u32,
+    },
     /// Policy was cleared, or another was put in force, by somebody else.
     #[error("another process has changed which policy is in force")]
     Overtaken,
@@ -347,8 +356,14 @@ impl<'a> Keeper<'a> {
         let judging = self.datapath.judging();
         let mut judged_by = None;
         for generation in self.generations() {
-            let Some(tables) = self.datapath.tables_at(set_of(generation))? else { continue };
-            let Some(folder) = self.folder_of(generation, &folders) else { continue };
+            let tables = self.datapath.tables_at(set_of(generation))?;
+            let Some((tables, folder)) = tables.zip(self.folder_of(generation, &folders)) else {
+                // A shadow has no folder, and decides nothing.
+                if generation == self.datapath.shadow() {
+                    continue;
+                }
+                return Err(KeepError::Lost { generation });
+            };
             let standing = self.store.open(&folder)?.pods()?.standing(record);
             if generation == judging {
                 judged_by = Some(standing);

@@ -20,34 +20,15 @@ mod generate;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
-use chainkit_cluster::model::{Change, Cluster, Object, ObjectName};
+use chainkit_cluster::model::Cluster;
 use chainkit_enforce::{Compiled, Compiler, Image, Lookup, policy_number, side_number};
 use chainkit_policy::{Direction, Live, PolicyId, Transport, Verdict};
+use common::changes;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestCaseError, TestRng, TestRunner};
 
 const PORTS: [u16; 8] = [0, 53, 80, 81, 443, 8080, 30_001, 65_535];
-
-fn objects(cluster: &Cluster) -> Vec<Object> {
-    let mut objects: Vec<Object> = Vec::new();
-    objects.extend(cluster.namespaces.iter().cloned().map(Object::Namespace));
-    objects.extend(cluster.nodes.iter().cloned().map(Object::Node));
-    objects.extend(cluster.workloads.iter().cloned().map(Object::Workload));
-    objects.extend(cluster.services.iter().cloned().map(Object::Service));
-    objects.extend(cluster.endpoint_slices.iter().cloned().map(Object::EndpointSlice));
-    objects.extend(cluster.network_policies.iter().cloned().map(Object::NetworkPolicy));
-    objects.extend(cluster.cluster_policies.iter().cloned().map(Object::ClusterPolicy));
-    objects
-}
-
-fn changes(from: &Cluster, to: &Cluster) -> Vec<Change> {
-    let stays: BTreeSet<ObjectName> = objects(to).iter().map(Object::name).collect();
-    let gone = objects(from).into_iter().map(|object| object.name()).filter(|name| !stays.contains(name));
-    let mut changes: Vec<Change> = gone.map(Change::Remove).collect();
-    changes.extend(objects(to).into_iter().map(|object| Change::Set(Box::new(object))));
-    changes
-}
 
 /// Addresses at which anything may begin or end.
 fn addresses(clusters: [&Cluster; 2]) -> Vec<IpAddr> {

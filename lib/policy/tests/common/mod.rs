@@ -6,11 +6,33 @@ pub mod large;
 use std::net::IpAddr;
 
 use chainkit_cluster::model::{
-    Cluster, ClusterPolicy, EndpointPort, EndpointSlice, Labels, Lines, Located, NamedPort, Namespace, Node, Origin,
-    Protocol, Service, ServiceEndpoint, ServicePort, TargetPort, Workload,
+    Change, Cluster, ClusterPolicy, EndpointPort, EndpointSlice, Labels, Lines, Located, NamedPort, Namespace, Node,
+    Object, ObjectName, Origin, Protocol, Service, ServiceEndpoint, ServicePort, TargetPort, Workload,
 };
 use chainkit_policy::{Direction, Engine, Flow, Options, Party, Tables, Transport, Verdict, oracle};
 use serde_json::Value;
+
+/// Everything that a cluster has, as objects.
+pub fn objects(cluster: &Cluster) -> Vec<Object> {
+    let mut objects: Vec<Object> = Vec::new();
+    objects.extend(cluster.namespaces.iter().cloned().map(Object::Namespace));
+    objects.extend(cluster.nodes.iter().cloned().map(Object::Node));
+    objects.extend(cluster.workloads.iter().cloned().map(Object::Workload));
+    objects.extend(cluster.services.iter().cloned().map(Object::Service));
+    objects.extend(cluster.endpoint_slices.iter().cloned().map(Object::EndpointSlice));
+    objects.extend(cluster.network_policies.iter().cloned().map(Object::NetworkPolicy));
+    objects.extend(cluster.cluster_policies.iter().cloned().map(Object::ClusterPolicy));
+    objects
+}
+
+/// What makes one cluster another.
+pub fn changes(from: &Cluster, to: &Cluster) -> Vec<Change> {
+    let stays: std::collections::BTreeSet<ObjectName> = objects(to).iter().map(Object::name).collect();
+    let gone = objects(from).into_iter().map(|object| object.name()).filter(|name| !stays.contains(name));
+    let mut changes: Vec<Change> = gone.map(Change::Remove).collect();
+    changes.extend(objects(to).into_iter().map(|object| Change::Set(Box::new(object))));
+    changes
+}
 
 pub fn labels(of: &[(&str, &str)]) -> Labels {
     of.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()

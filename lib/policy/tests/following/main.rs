@@ -23,31 +23,10 @@ use chainkit_policy::{
     ClassId, Direction, Engine, Flow, Live, Options, Party, PolicyId, PortTable, Prefix, Tables, Transport, Update,
     Virtual,
 };
+use common::{changes, objects};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestCaseError, TestRng, TestRunner};
-
-/// Everything that a cluster has, as objects.
-fn objects(cluster: &Cluster) -> Vec<Object> {
-    let mut objects: Vec<Object> = Vec::new();
-    objects.extend(cluster.namespaces.iter().cloned().map(Object::Namespace));
-    objects.extend(cluster.nodes.iter().cloned().map(Object::Node));
-    objects.extend(cluster.workloads.iter().cloned().map(Object::Workload));
-    objects.extend(cluster.services.iter().cloned().map(Object::Service));
-    objects.extend(cluster.endpoint_slices.iter().cloned().map(Object::EndpointSlice));
-    objects.extend(cluster.network_policies.iter().cloned().map(Object::NetworkPolicy));
-    objects.extend(cluster.cluster_policies.iter().cloned().map(Object::ClusterPolicy));
-    objects
-}
-
-/// What makes one cluster another.
-fn changes(from: &Cluster, to: &Cluster) -> Vec<Change> {
-    let stays: BTreeSet<ObjectName> = objects(to).iter().map(Object::name).collect();
-    let gone = objects(from).into_iter().map(|object| object.name()).filter(|name| !stays.contains(name));
-    let mut changes: Vec<Change> = gone.map(Change::Remove).collect();
-    changes.extend(objects(to).into_iter().map(|object| Change::Set(Box::new(object))));
-    changes
-}
 
 /// A copy of tables that is kept by what updates say alone.
 #[derive(Debug, Default, PartialEq)]

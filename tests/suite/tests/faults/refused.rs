@@ -106,3 +106,19 @@ fn files_that_are_torn_or_damaged_are_told_and_mended_by_the_next_apply() {
         ground.verified();
     });
 }
+
+#[test]
+fn a_pod_of_which_nobody_can_tell_the_rules_does_not_start() {
+    on_ground(|ground| {
+        ground.apply(&ground.file("a.json", &[lets("a")]));
+        let folder = ground.lab.root().join("var/lib/chainkit/policy").join(&ground.folders()[0]);
+        let away = ground.lab.root().join("tmp/away");
+        fs::rename(&folder, &away).unwrap();
+        let spec = chainkit_lab::PodSpec::new("shop", "late");
+        let error = ground.lab.pod_through(&ground.chain, &spec).unwrap_err().to_string();
+        assert!(error.contains("polload apply"), "{error}");
+        assert_eq!(ground.who(), (true, false), "the kernel goes on");
+        fs::rename(&away, &folder).unwrap();
+        ground.lab.pod_through(&ground.chain, &spec).unwrap();
+    });
+}

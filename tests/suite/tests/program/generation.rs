@@ -1,5 +1,11 @@
 //! A change of policy: live connections are judged once more, in the direction they were opened in.
 
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
 use chainkit_abi::{
     Active, Counter, Event, ObserverFilter, close,
     flag::{ISOLATED_EGRESS, ISOLATED_INGRESS},
@@ -204,4 +210,30 @@ fn past_its_deadline_an_unconfirmed_generation_gives_way_to_the_one_before() {
         node.run(FROM_POD, &there(ends));
         assert_eq!(generation(&node), 8, "confirmed after all");
     }
+}
+
+#[test]
+fn there_is_no_moment_without_policy_while_one_that_nobody_confirmed_is_tidied_up() {
+    if chainkit_lab::skip_unless_root() {
+        return;
+    }
+    let node = Node::new(observing());
+    let past = u32::try_from(chainkit_bpf::monotonic() / 1_000_000_000).unwrap() - 1;
+    let over = AtomicBool::new(false);
+    node.datapath.set_active(Active { generation: 8, deadline: past }, 7);
+    thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            let mut seen = BTreeSet::new();
+            while !over.load(Ordering::Acquire) {
+                seen.insert(node.datapath.judging());
+            }
+            seen
+        });
+        for _ in 0..200_000 {
+            node.datapath.set_active(confirmed(7), 0);
+            node.datapath.set_active(Active { generation: 8, deadline: past }, 7);
+        }
+        over.store(true, Ordering::Release);
+        assert_eq!(watching.join().unwrap(), BTreeSet::from([7]));
+    });
 }
