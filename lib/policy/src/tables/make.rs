@@ -1,5 +1,6 @@
 //! Making tables, and making them follow: what changed of an engine becomes what is to be written.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
@@ -19,7 +20,8 @@ type Written = BTreeMap<(PolicyId, Direction, Option<ClassId>), Option<u32>>;
 /// What makes rows, and knows which rows a change concerns.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Maker {
-    /// The classes in a set, those with a name among their ports, those of pods, and those of the own node.
+    /// The classes that there are, those in a set, those with a name among their ports, those of pods, and those of the own node.
+    all: BTreeSet<ClassId>,
     in_set: HashMap<u32, BTreeSet<ClassId>>,
     with_name: HashMap<u32, BTreeSet<ClassId>>,
     pods: BTreeSet<ClassId>,
@@ -28,6 +30,8 @@ pub(crate) struct Maker {
     asking_set: HashMap<u32, BTreeSet<Side>>,
     asking_name: HashMap<u32, BTreeSet<Side>>,
     asking_everywhere: BTreeSet<Side>,
+    /// Where classes that no rule names have rows, and the most that rules name have none.
+    turned: BTreeSet<Side>,
     sides: HashMap<Side, Asks>,
     /// By address the endpoints that have it.
     endpoints_at: HashMap<IpAddr, Vec<u32>>,
@@ -128,7 +132,8 @@ impl Maker {
         };
         class.peers.iter().for_each(|set| put(&mut self.in_set, *set));
         class.names.iter().for_each(|(name, ..)| put(&mut self.with_name, *name));
-        for (marked, classes) in [(class.pod, &mut self.pods), (class.own_node, &mut self.own_nodes)] {
+        let kinds = [(true, &mut self.all), (class.pod, &mut self.pods), (class.own_node, &mut self.own_nodes)];
+        for (marked, classes) in kinds {
             if marked && there {
                 classes.insert(id);
             } else if marked {
@@ -159,6 +164,9 @@ impl Maker {
         if was.is_some_and(|class| class.own_node) != is.is_some_and(|class| class.own_node) {
             sides.extend(self.sides.keys().filter(|(_, direction)| *direction == Direction::Egress));
         }
+        if was.is_some() != is.is_some() {
+            sides.extend(&self.turned);
+        }
         sides
     }
 
@@ -178,8 +186,8 @@ impl Maker {
             }
         }
         let nobody = Class::default();
-        let (default, _) = tables.port_tables.hold(rules.evaluate(ruleset, direction, &nobody));
-        asks.known.insert((Vec::new(), Vec::new(), false, false), default);
+        let (of_nobody, _) = tables.port_tables.hold(rules.evaluate(ruleset, direction, &nobody));
+        asks.known.insert(Seen::default(), of_nobody);
         let mut candidates: BTreeSet<ClassId> = BTreeSet::new();
         for set in &asks.sets {
             candidates.extend(self.in_set.get(set).into_iter().flatten());
@@ -200,47 +208,63 @@ impl Maker {
         if tables.policies.len() <= id as usize {
             tables.policies.resize(id as usize + 1, Default::default());
         }
+        let answers = candidates.iter().map(|class| (*class, self.answer(engine, side, *class, tables)));
+        let answers: Vec<(ClassId, Option<u32>)> = answers.collect();
+        let default = self.most_common(of_nobody, answers.iter().filter_map(|(_, table)| *table));
         if let Some(of_side) = rows_of(tables, side) {
             of_side.default = Some(default);
         }
         rows.insert((id, direction, None), Some(default));
-        for class in candidates {
-            self.row(engine, side, class, tables, rows);
+        if default != of_nobody {
+            self.turned.insert(side);
+            for class in self.all.difference(&candidates) {
+                set_row(side, *class, Some(of_nobody), tables, rows);
+            }
         }
+        for (class, table) in answers {
+            set_row(side, class, table, tables, rows);
+        }
+    }
+
+    /// The port table that most classes have, where that halves the rows: the fewer there are, the sooner one is found. `named` are those
+    /// of the classes that rules name; all others have `of_nobody`.
+    fn most_common(&self, of_nobody: u32, named: impl Iterator<Item = u32>) -> u32 {
+        let mut counts: HashMap<u32, usize> = HashMap::new();
+        let mut others = self.all.len();
+        for table in named {
+            *counts.entry(table).or_default() += 1;
+            others -= 1;
+        }
+        let rows_else = self.all.len() - counts.get(&of_nobody).unwrap_or(&0) - others;
+        let most = counts.into_iter().max_by_key(|(table, count)| (*count, Reverse(*table)));
+        most.filter(|(_, count)| (self.all.len() - count) * 2 < rows_else).map_or(of_nobody, |(table, _)| table)
     }
 
     /// Makes the row of one class.
     fn row(&mut self, engine: &Engine<'_>, side: Side, id: ClassId, tables: &mut Tables, rows: &mut Written) {
-        let (policy, direction) = side;
-        let class = self.current(engine, id);
-        let (Some(asks), Some(rules)) = (self.sides.get_mut(&side), engine.policies().get(policy as usize)) else {
-            return;
-        };
-        let table = class.map(|class| {
-            let seen: Seen = (
-                class.peers.iter().filter(|set| asks.sets.contains(set)).copied().collect(),
-                class.names.iter().filter(|(name, ..)| asks.names.contains(name)).copied().collect(),
-                class.pod && asks.everywhere,
-                class.own_node && direction == Direction::Egress,
-            );
-            if asks.known.len() > asks.enough.max(MANY_KNOWN) {
-                asks.tidy(side, tables);
-            }
-            let port_tables = &mut tables.port_tables;
-            *asks
-                .known
-                .entry(seen)
-                .or_insert_with(|| port_tables.hold(rules.evaluate(engine.rules(), direction, class)).0)
-        });
-        let Some(of_side) = rows_of(tables, side) else { return };
-        let table = table.filter(|table| of_side.default != Some(*table));
-        let was = match table {
-            Some(table) => of_side.classes.insert(id, table),
-            None => of_side.classes.remove(&id),
-        };
-        if was != table {
-            rows.insert((policy, direction, Some(id)), table);
+        if self.sides.get(&side).is_some_and(|asks| asks.known.len() > asks.enough.max(MANY_KNOWN))
+            && let Some(asks) = self.sides.get_mut(&side)
+        {
+            asks.tidy(side, tables);
         }
+        let table = self.answer(engine, side, id, tables);
+        set_row(side, id, table, tables, rows);
+    }
+
+    /// The port table of one class; none where there is no such class.
+    fn answer(&mut self, engine: &Engine<'_>, side: Side, id: ClassId, tables: &mut Tables) -> Option<u32> {
+        let (policy, direction) = side;
+        let class = self.current(engine, id)?;
+        let (asks, rules) = (self.sides.get_mut(&side)?, engine.policies().get(policy as usize)?);
+        let seen: Seen = (
+            class.peers.iter().filter(|set| asks.sets.contains(set)).copied().collect(),
+            class.names.iter().filter(|(name, ..)| asks.names.contains(name)).copied().collect(),
+            class.pod && asks.everywhere,
+            class.own_node && direction == Direction::Egress,
+        );
+        let port_tables = &mut tables.port_tables;
+        let evaluated = || port_tables.hold(rules.evaluate(engine.rules(), direction, class)).0;
+        Some(*asks.known.entry(seen).or_insert_with(evaluated))
     }
 
     /// Takes out all rows of a side.
@@ -257,6 +281,7 @@ impl Maker {
             }
         }
         self.asking_everywhere.remove(&side);
+        self.turned.remove(&side);
         for table in asks.known.into_values() {
             tables.port_tables.release(table);
         }
@@ -343,18 +368,31 @@ impl Asks {
     /// Lets go of answers that no row has.
     fn tidy(&mut self, side: Side, tables: &mut Tables) {
         let Some(rows) = rows_of(tables, side) else { return };
-        let of_use: HashSet<u32> = rows.classes.values().copied().chain(rows.default).collect();
-        let default = rows.default;
+        let of_use: HashSet<u32> = rows.classes.values().copied().collect();
+        // Of all that are answered as most are, one is enough to hold the port table.
+        let mut default = rows.default;
         let port_tables = &mut tables.port_tables;
-        self.known.retain(|seen, table| {
-            let is_default = Some(*table) == default && *seen == Seen::default();
-            let stays = is_default || (of_use.contains(table) && Some(*table) != default);
+        self.known.retain(|_, table| {
+            let stays = of_use.contains(table) || default.take_if(|default| default == table).is_some();
             if !stays {
                 port_tables.release(*table);
             }
             stays
         });
         self.enough = self.known.len() * 2;
+    }
+}
+
+/// Has the row of a class lead to a port table, where that is not what all have that have no row.
+fn set_row(side: Side, class: ClassId, table: Option<u32>, tables: &mut Tables, rows: &mut Written) {
+    let Some(of_side) = rows_of(tables, side) else { return };
+    let table = table.filter(|table| of_side.default != Some(*table));
+    let was = match table {
+        Some(table) => of_side.classes.insert(class, table),
+        None => of_side.classes.remove(&class),
+    };
+    if was != table {
+        rows.insert((side.0, side.1, Some(class)), table);
     }
 }
 
