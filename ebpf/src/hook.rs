@@ -9,10 +9,11 @@ use chainkit_abi::{Control, Counter, Key4, Key6, SLOTS, mode};
 use crate::{
     count,
     family::{Family, V4, V6},
+    malformed,
     maps::{CONTROL, ENDPOINTS, OVERFLOW},
     packet::Packet,
     parse::{self, Frame, MORE, Outcome, PASS},
-    slow, track, verdict,
+    track, verdict,
 };
 
 /// The packet passes, and the programs of others on the interface still run.
@@ -86,7 +87,7 @@ pub fn run<const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
             bpf_skb_pull_data(skb, if length < PULL { length } else { PULL });
         }
     }
-    slow::malformed::<HOOK>(skb, at, Counter::TruncatedTransport as u32, 0, generation)
+    malformed::malformed::<HOOK>(skb, at, Counter::TruncatedTransport as u32, 0, generation)
 }
 
 /// The place of an endpoint whose first choice was another's, if it is still its own.
@@ -145,7 +146,7 @@ fn unread<const HOOK: u8>(meeting: &Meeting, outcome: Outcome, packet: &Packet) 
         }
         number => {
             let ethertype_vlan = packet.ethertype as u32 | (packet.vlan as u32) << 16;
-            slow::malformed::<HOOK>(meeting.skb, meeting.at, number, ethertype_vlan, meeting.generation)
+            malformed::malformed::<HOOK>(meeting.skb, meeting.at, number, ethertype_vlan, meeting.generation)
         }
     }
 }

@@ -10,6 +10,8 @@ pub mod count;
 pub mod enter;
 pub mod family;
 pub mod hook;
+pub mod lately;
+pub mod malformed;
 pub mod maps;
 pub mod observe;
 pub mod packet;

@@ -14,6 +14,8 @@ pub struct Packet {
     pub headers: u32,
     /// Identification of a fragmented packet, as it lies in the packet.
     pub fragment_id: u32,
+    /// TCP sequence number, network byte order.
+    pub sequence: u32,
     /// TCP flags.
     pub tcp_flags: u16,
     /// EtherType past VLAN tags, host byte order.
@@ -53,6 +55,7 @@ impl Packet {
             bytes: 0,
             headers: 0,
             fragment_id: 0,
+            sequence: 0,
             tcp_flags: 0,
             ethertype: 0,
             vlan: 0,

@@ -401,6 +401,7 @@ fn transport<const HOOK: u8, const VERSION: u8>(
                 return Err(Counter::BadTransport as u32);
             }
             packet.tcp_flags = (word & 0x01ff) as u16;
+            packet.sequence = header[1];
             packet.headers = (at + data_offset) as u32;
             Ok(ports::<HOOK>(header[0]))
         }

@@ -40,6 +40,8 @@ pub struct Pending {
     pub isolated: u8,
     /// 1: this node has made the packet.
     pub own_node: u8,
+    /// 1: it goes to a service.
+    pub to_service: u8,
     /// What the shadow generation would have decided, one of [`verdict`](chainkit_abi::verdict); 0: not asked.
     pub shadow_verdict: u8,
     /// The rule by which it would have.

@@ -2,16 +2,14 @@
 //! while somebody looks.
 
 use aya_ebpf::bindings::__sk_buff;
-use chainkit_abi::{
-    Conn, Counter, DENIALS_PER_SLOT, Denial, SLOTS, close, fragment, hook, kind, opened, reason, rule, state, tcp,
-    verdict,
-};
+use chainkit_abi::{Conn, Counter, SLOTS, close, fragment, hook, kind, opened, reason, rule, state, tcp, verdict};
 
 use crate::{
     count,
     family::{Family, V4, V6},
     hook::{DROP, NEXT},
-    maps::{DENIALS, ENDPOINTS},
+    lately,
+    maps::ENDPOINTS,
     observe::{self, Telling, cell},
     packet::piece,
     pending::{Pending, pending},
@@ -95,74 +93,6 @@ pub fn related<F: Family, const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
         (_, hook::FROM_POD) => chainkit_related6_from_pod(skb),
         _ => chainkit_related6_to_pod(skb),
     }
-}
-
-/// A packet that could not be read, of the endpoint at a place of `ENDPOINTS`; `outcome` is the number of the counter that says why.
-#[inline(always)]
-pub fn malformed<const HOOK: u8>(
-    skb: *mut __sk_buff,
-    place: u32,
-    outcome: u32,
-    ethertype_vlan: u32,
-    generation: u32,
-) -> i32 {
-    match HOOK {
-        hook::FROM_POD => chainkit_malformed_from_pod(skb, place, outcome, ethertype_vlan, generation),
-        _ => chainkit_malformed_to_pod(skb, place, outcome, ethertype_vlan, generation),
-    }
-}
-
-/// [`malformed`] that the pod sent.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn chainkit_malformed_from_pod(
-    skb: *mut __sk_buff,
-    place: u32,
-    outcome: u32,
-    ethertype_vlan: u32,
-    generation: u32,
-) -> i32 {
-    malformed_of::<{ hook::FROM_POD }>(skb, place, outcome, ethertype_vlan, generation)
-}
-
-/// [`malformed`] that goes to the pod.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn chainkit_malformed_to_pod(
-    skb: *mut __sk_buff,
-    place: u32,
-    outcome: u32,
-    ethertype_vlan: u32,
-    generation: u32,
-) -> i32 {
-    malformed_of::<{ hook::TO_POD }>(skb, place, outcome, ethertype_vlan, generation)
-}
-
-#[inline(always)]
-fn malformed_of<const HOOK: u8>(
-    skb: *mut __sk_buff,
-    place: u32,
-    outcome: u32,
-    ethertype_vlan: u32,
-    generation: u32,
-) -> i32 {
-    count::add_number(outcome, 1);
-    let Some(endpoint) = ENDPOINTS.get(place & (SLOTS - 1)) else { return NEXT };
-    let slot = endpoint.slot & (SLOTS - 1);
-    let refused = judge::refuses_unread::<HOOK>(place, generation);
-    if refused {
-        count::dropped(slot, 1);
-    } else {
-        count::other(slot, 1);
-    }
-    if observe::anyone() {
-        let (due, seen) = repeated(slot, (outcome as u64) << 33 | hook_bit::<HOOK>() | 1, time::jiffies());
-        let verdict = if refused { verdict::DROPPED } else { verdict::FORWARDED };
-        let telling =
-            Telling { kind: kind::MALFORMED, verdict, reason: outcome as u8, rule: rule::NONE, due, count: seen };
-        observe::unread::<HOOK>(skb, slot, ethertype_vlan, telling);
-    }
-    if refused { DROP } else { NEXT }
 }
 
 #[inline(always)]
@@ -267,8 +197,8 @@ fn orphan<F: Family, const HOOK: u8>(context: &mut Context<F>) -> i32 {
         count::other(context.pending.slot, packets);
     }
     if observe::anyone() {
-        let fold = fold::<F>(context.key()) ^ hook_bit::<HOOK>();
-        let (due, seen) = repeated(context.pending.slot, fold, context.pending.now);
+        let fold = lately::fold::<F>(context.key()) ^ lately::hook_bit::<HOOK>();
+        let (due, seen) = lately::repeated(context.pending.slot, fold, context.pending.now);
         let verdict = if refused { verdict::DROPPED } else { verdict::FORWARDED };
         let reason = Counter::OrphanFragment as u8;
         let telling = Telling { kind: kind::MALFORMED, verdict, reason, rule: rule::NONE, due, count: seen };
@@ -291,6 +221,7 @@ fn packet_of<F: Family, const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
     let generation = context.pending.generation;
     let mut told = kind::PACKET;
     let mut known = false;
+    let opens = opens::<F>(context);
     if context.find()
         && let Some(conn) = &mut context.conn
     {
@@ -335,8 +266,15 @@ fn packet_of<F: Family, const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
             return denied::<F, HOOK>(context, forged);
         }
         let (mid_stream, answers) = (mid_stream::<F>(context), answers::<F>(context));
-        let judgement = judge::fresh::<F, HOOK>(context.pending, mid_stream, answers);
-        if observe::anyone() {
+        let mut judgement = judge::fresh::<F, HOOK>(context.pending, mid_stream, answers);
+        if HOOK == hook::FROM_POD {
+            if opens && context.pending.to_service != 0 && judgement.verdict != verdict::DROPPED {
+                lately::opens_to_service(slot, context.pending.packet.sequence, context.pending.now);
+            }
+        } else if opens && judgement.verdict != verdict::FORWARDED && judge::is_own_by_service::<F>() {
+            judgement = Judgement { verdict: verdict::FORWARDED, reason: reason::NONE, rule: rule::ITSELF };
+        }
+        if observe::anyone() && judgement.rule != rule::ITSELF {
             judge::shadow::<F, HOOK>(context.pending, endpoint, mid_stream, answers);
         }
         if judgement.verdict == verdict::DROPPED {
@@ -359,6 +297,10 @@ fn packet_of<F: Family, const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
             }
             return NEXT;
         }
+    }
+    if HOOK == hook::FROM_POD && known && opens {
+        // Sent once more, maybe since the first was lost; whether it goes to a service was asked then.
+        lately::opens_to_service(slot, context.pending.packet.sequence, context.pending.now);
     }
     let protocol = F::protocol(context.key());
     let Some(conn) = &mut context.conn else { return NEXT };
@@ -407,6 +349,12 @@ fn is_over(conn: &Conn, pending: &Pending) -> Option<u8> {
 #[inline(always)]
 fn mid_stream<F: Family>(context: &mut Context<F>) -> bool {
     F::protocol(context.key()) == TCP && context.pending.packet.tcp_flags & tcp::SYN == 0
+}
+
+/// A TCP segment that opens a connection.
+#[inline(always)]
+fn opens<F: Family>(context: &mut Context<F>) -> bool {
+    F::protocol(context.key()) == TCP && context.pending.packet.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
 }
 
 /// A TCP segment that answers a SYN: the other side has opened the connection.
@@ -581,48 +529,11 @@ fn denied<F: Family, const HOOK: u8>(context: &mut Context<F>, judgement: Judgem
         count::add(Counter::InvalidSource, packets);
     }
     if observe::anyone() {
-        let fold = fold::<F>(context.key()) ^ hook_bit::<HOOK>();
-        let (due, seen) = repeated(context.pending.slot, fold, context.pending.now);
+        let fold = lately::fold::<F>(context.key()) ^ lately::hook_bit::<HOOK>();
+        let (due, seen) = lately::repeated(context.pending.slot, fold, context.pending.now);
         let Judgement { verdict, reason, rule } = judgement;
         let telling = Telling { kind: kind::DENIED, verdict, reason, rule, due, count: seen };
         observe::packet::<F, HOOK>(context, telling);
     }
     DROP
-}
-
-/// Folds a key into a number that differs where keys do, nearly always.
-#[inline(always)]
-fn fold<F: Family>(key: &F::Key) -> u64 {
-    /// Odd, with its bits well spread (2^64 divided by the golden ratio; Knuth, TAOCP 6.4).
-    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let [a, b] = F::local(key);
-    let [c, d] = F::remote(key);
-    let mut sum = SPREAD ^ F::ports(key) as u64 ^ (F::protocol(key) as u64) << 32;
-    for word in [a, b, c, d] {
-        sum = (sum ^ word).wrapping_mul(SPREAD).rotate_left(29);
-    }
-    sum | 1
-}
-
-/// What the two directions of one fold differ in: it is part of the place where a denial is remembered, so that neither
-/// makes the other one forgotten.
-#[inline(always)]
-const fn hook_bit<const HOOK: u8>() -> u64 {
-    (HOOK as u64) << 32
-}
-
-/// Whether something denied is to be told (first, or again after a while), and how often it was seen since it was.
-#[inline(always)]
-fn repeated(slot: u32, fold: u64, now: u64) -> (bool, u32) {
-    let index = slot * DENIALS_PER_SLOT + (fold >> 32) as u32 % DENIALS_PER_SLOT;
-    let Some(cell) = DENIALS.get_ptr_mut(index) else { return (true, 1) };
-    // SAFETY: an array element; a lost update counts less.
-    let cell: &mut Denial = unsafe { &mut *cell };
-    if cell.fold == fold && now.wrapping_sub(cell.reported) < time::ticks(time::REPORT_SECONDS) as u64 {
-        cell.count = cell.count.wrapping_add(1);
-        return (false, 1);
-    }
-    let seen = if cell.fold == fold { cell.count.wrapping_add(1) } else { 1 };
-    *cell = Denial { fold, reported: now, count: 0, pad: 0 };
-    (true, seen as u32)
 }

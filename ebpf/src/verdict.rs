@@ -12,6 +12,7 @@ use chainkit_abi::{
 use crate::{
     atomic,
     family::{Family, V4, V6},
+    lately,
     maps::{BACKENDS, BACKENDS_OF, CONTROL, ENDPOINTS, HITS, PORTS, ROWS, RUNS, SIDES, SOURCES, SUBJECTS, VIRTUALS},
     pending::{Pending, pending},
     time,
@@ -87,6 +88,7 @@ pub fn is_of_this_node(skb: *const __sk_buff) -> bool {
 #[inline(always)]
 pub fn ask(pending: &mut Pending, endpoint: &Endpoint, generation: u32) {
     pending.policy = 0;
+    pending.to_service = 0;
     pending.mode = endpoint.mode;
     pending.isolated = endpoint.flags;
     pending.judged_by = generation;
@@ -118,11 +120,45 @@ pub fn fresh<F: Family, const HOOK: u8>(pending: &mut Pending, mid_stream: bool,
     judge::<F>(pending, question)
 }
 
+/// Whether a segment that opens a connection to the pod is one that the pod itself has sent to a service, and the node has led back
+/// to it: with an address of a node in place of the pod's, or else the answer would not come by the node.
+#[inline(always)]
+pub fn is_own_by_service<F: Family>() -> bool {
+    let answer = match F::NUMBER {
+        4 => chainkit_own4(),
+        _ => chainkit_own6(),
+    };
+    answer != 0
+}
+
+/// [`is_own_by_service`] for IPv4.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn chainkit_own4() -> u32 {
+    own_of::<V4>() as u32
+}
+
+/// [`is_own_by_service`] for IPv6.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn chainkit_own6() -> u32 {
+    own_of::<V6>() as u32
+}
+
+#[inline(always)]
+fn own_of<F: Family>() -> bool {
+    let Some(pending) = pending() else { return false };
+    // SAFETY: a family's key.
+    let key = unsafe { &*(&raw const *pending.key::<F::Key>()) };
+    let marks = F::class_at(set_of(pending.judged_by), key).unwrap_or(0);
+    marks & address::NODE != 0 && lately::comes_back(pending.slot & (SLOTS - 1), pending.packet.sequence, pending.now)
+}
+
 /// Judges a connection again, in the direction it was opened in.
 #[inline(always)]
 pub fn again<F: Family>(pending: &mut Pending, conn: &Conn) -> Judgement {
-    if conn.rule == rule::OWN_NODE && conn.opened == opened::BY_REMOTE {
-        return Judgement { verdict: verdict::FORWARDED, reason: reason::NONE, rule: rule::OWN_NODE };
+    if (conn.rule == rule::OWN_NODE || conn.rule == rule::ITSELF) && conn.opened == opened::BY_REMOTE {
+        return Judgement { verdict: verdict::FORWARDED, reason: reason::NONE, rule: conn.rule };
     }
     // Its packets may go either way; who has made this one does not tell who opened it.
     pending.own_node = 0;
@@ -157,6 +193,7 @@ fn judge<F: Family>(pending: &mut Pending, question: u32) -> Judgement {
     let enforces = pending.mode == mode::ENFORCE;
     let mut answer = answer_to::<F>(question);
     if answer & answer::BACKENDS != 0 {
+        pending.to_service = 1;
         // Asked from here, and not from there: the stack is short.
         // SAFETY: a family's key.
         let transport = transport(F::protocol(unsafe { pending.key::<F::Key>() }));

@@ -57,16 +57,25 @@ pub struct Endpoint {
     pub slot: u32,
 }
 
-/// A denial seen lately, in the array `DENIALS`, direct-mapped: a hint against repeated reports, never a verdict.
+/// What was seen lately of a slot, in the array `DENIALS`, direct-mapped: a denial, as a hint against repeated reports; or that its pod
+/// opens a connection to a service, by which it is known when it comes back to the pod itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Denial {
-    /// Fold of the addresses, ports, protocol, hook and reason; 0: unused.
+    /// Fold of the addresses, ports, protocol, hook and reason, or of the sequence number; 0: unused.
     pub fold: u64,
-    /// When it was last reported, in jiffies.
+    /// When it was last reported, or sent, in jiffies.
     pub reported: u64,
     /// How often it was seen since it was last reported.
     pub count: u64,
-    /// Always 0.
-    pub pad: u64,
+    /// One of [`seen`].
+    pub what: u64,
+}
+
+/// Values of [`Denial::what`].
+pub mod seen {
+    /// A denial.
+    pub const DENIED: u64 = 0;
+    /// The pod's SYN to a service.
+    pub const TO_SERVICE: u64 = 1;
 }

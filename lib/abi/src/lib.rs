@@ -24,7 +24,7 @@ mod policy;
 pub use conn::{Conn, Key4, Key6, TableState, fragment, opened, state};
 pub use control::{Active, Clock, Control};
 pub use counter::{COUNTERS, Counter};
-pub use endpoint::{Denial, Endpoint, flag, mark, mode};
+pub use endpoint::{Denial, Endpoint, flag, mark, mode, seen};
 pub use entering::{Entering, entered};
 pub use event::{Event, close, hook, kind, reason, reply, tcp, verdict};
 pub use filter::{
