@@ -415,12 +415,15 @@ impl Services {
 
 impl Endpoint {
     /// The backend that it is: whoever has the address, since that is where packets go, whatever pod was meant. A pod on its
-    /// node's network has none for itself.
+    /// node's network has none for itself, and is meant where it bears the address.
     pub(crate) fn backend(&self, world: &World<'_>) -> Backend {
         let named = self.workload.map(|at| at as usize);
-        let on_host = |at: &usize| world.cluster.workloads.get(*at).is_some_and(|workload| workload.host_network);
+        let bears = |index: usize, address: IpAddr| {
+            let on_host = world.cluster.workloads.get(index).filter(|workload| workload.host_network);
+            on_host.is_some_and(|workload| workload.addresses.iter().any(|own| own.to_canonical() == address))
+        };
         let party = match (self.address, named) {
-            (Some(address), Some(index)) if on_host(&index) => Party::pod(index, address),
+            (Some(address), Some(index)) if bears(index, address) => Party::pod(index, address),
             (Some(address), _) => match world.pod_at(address).filter(|_| world.node_at(address).is_none()) {
                 Some(index) => Party::pod(index, address),
                 None => Party::Address(address),

@@ -148,6 +148,23 @@ fn at_other_addresses_it_is_judged_by_all() {
 }
 
 #[test]
+fn a_pod_on_its_nodes_network_is_behind_an_endpoint_only_where_it_bears_its_address() {
+    let mut cluster = cluster();
+    cluster.services[0].stays_on_node = false;
+    let at = place(&cluster, "a/other");
+    let host = &mut cluster.workloads[at];
+    (host.host_network, host.node, host.addresses) = (true, Some("n1".to_owned()), vec![ip("10.9.0.1")]);
+    let named = Some(("a".to_owned(), "other".to_owned()));
+    cluster.endpoint_slices[0].endpoints.truncate(1);
+    let endpoint = &mut cluster.endpoint_slices[0].endpoints[0];
+    (endpoint.pod, endpoint.addresses) = (named, vec![ip("10.9.0.1")]);
+    assert!(opens(&cluster, "a/web", SERVICE, 80), "the own node");
+    // The slice is older than the pod.
+    cluster.endpoint_slices[0].endpoints[0].addresses = vec![ip("10.0.2.2")];
+    assert!(!opens(&cluster, "a/web", SERVICE, 80));
+}
+
+#[test]
 fn a_headless_one_has_all() {
     let mut cluster = cluster();
     cluster.services[0].cluster_ips.clear();

@@ -133,10 +133,14 @@ pub(super) fn virtual_ports(cluster: &Cluster, source: Party, destination: Party
     found
 }
 
-/// Who is behind an endpoint's address: whoever has it, whatever pod was meant, but for a pod on its node's network.
+/// Who is behind an endpoint's address: whoever has it, whatever pod was meant, but for a pod on its node's network that
+/// bears it.
 fn behind(cluster: &Cluster, meant: Option<usize>, address: IpAddr) -> Party {
+    let on_host = |index: &usize| {
+        cluster.workloads.get(*index).is_some_and(|pod| pod.host_network && has(&pod.addresses, address))
+    };
     match meant {
-        Some(index) if cluster.workloads.get(index).is_some_and(|pod| pod.host_network) => Party::pod(index, address),
+        Some(index) if on_host(&index) => Party::pod(index, address),
         _ => {
             let has = Who::new(cluster, Party::Address(address)).pod;
             let index = cluster.workloads.iter().position(|pod| has.is_some_and(|has| std::ptr::eq(has, pod)));
