@@ -245,7 +245,7 @@ fn is_own_node(engine: &Engine<'_>, cluster: &Cluster, source: &Found, destinati
     let Some(node) = world.node_at(*address) else {
         return false;
     };
-    let behind = pods_behind(engine, destination, port);
+    let behind = pods_behind(engine, *address, destination, port);
     let mut behind = behind.iter().filter_map(|place| cluster.workloads.get(*place));
     behind.any(|workload| workload.node.as_ref().is_some_and(|name| world.node(name) == Some(node)))
 }
@@ -262,8 +262,13 @@ fn distinct(engine: &Engine<'_>, cluster: &Cluster, found: &Found, other: &Found
     };
     let keep = if places.iter().any(|place| others.contains(place)) { 2 } else { 1 };
     let host = |place: &usize| cluster.workloads.get(*place).is_some_and(|workload| workload.host_network);
-    // Which node it is counts between a node and its pods.
-    let by_node = matches!(other, Found::Address(_)) || others.iter().any(host);
+    // Which node it is counts between a node and its pods, and where a service keeps its traffic on the node.
+    let keeps = match other {
+        Found::Address(_) => true,
+        Found::Service(place) => cluster.services.get(*place).is_some_and(|service| service.stays_on_node),
+        Found::Workloads(_) => false,
+    };
+    let by_node = keeps || others.iter().any(host);
     let mut seen: BTreeMap<_, usize> = BTreeMap::new();
     let mut kept = Vec::new();
     for place in places {

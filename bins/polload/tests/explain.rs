@@ -81,6 +81,43 @@ fn a_service_is_asked_by_its_own_port_and_judged_by_its_pods() {
 }
 
 #[test]
+fn a_service_that_keeps_its_traffic_on_the_node_is_judged_by_the_pods_there() {
+    let on = |name: &str, node: &str, address: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: shop, labels: {{app: {name}}}, \
+             ownerReferences: [{{apiVersion: apps/v1, kind: DaemonSet, name: agents}}]}}\nspec: {{nodeName: {node}}}\n\
+             status: {{podIP: {address}}}\n"
+        )
+    };
+    let service = |policy: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: db, namespace: shop}}\n\
+             spec: {{clusterIP: 172.20.0.9, clusterIPs: [172.20.0.9], ports: [{{port: 80}}]{policy}}}\n---\n\
+             apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\nports: [{{port: 8080}}]\n\
+             metadata: {{name: db-1, namespace: shop, labels: {{kubernetes.io/service-name: db}}}}\n\
+             endpoints: [{{addresses: [10.0.7.1], nodeName: n1}}, {{addresses: [10.0.7.2], nodeName: n2}}]\n"
+        )
+    };
+    let pods = [on("one", "n1", "10.0.6.1"), on("two", "n2", "10.0.6.2"), on("three", "n3", "10.0.6.3")].concat();
+    let rules = "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 10.0.7.1/32}}]}]}";
+    let input =
+        |policy: &str| [&shop(), &pods, &service(policy), &self::policy("out", rules)].map(String::as_str).concat();
+    let kept = input(", internalTrafficPolicy: Local");
+    for to in ["svc:shop/db", "172.20.0.9"] {
+        assert_eq!(verdict(&kept, "shop/one", to, "80/tcp")["verdict"], "ALLOWED", "{to}");
+        assert_eq!(verdict(&kept, "shop/two", to, "80/tcp")["verdict"], "DENIED", "{to}");
+        let none = verdict(&kept, "shop/three", to, "80/tcp");
+        assert_eq!(none["verdict"], "ALLOWED", "{to}");
+        holds(none["egress"]["reason"].as_str().unwrap(), "no backend for this port on n3");
+        // Of a workload's pods, which rules cannot tell apart, each asks from its own node.
+        assert_eq!(verdict(&kept, "shop/agents", to, "80/tcp")["verdict"], "DENIED", "{to}");
+        for policy in ["", ", internalTrafficPolicy: Cluster", ", externalTrafficPolicy: Local"] {
+            assert_eq!(verdict(&input(policy), "shop/one", to, "80/tcp")["verdict"], "DENIED", "{to}{policy}");
+        }
+    }
+}
+
+#[test]
 fn a_cluster_wide_rule_is_told_with_its_tier() {
     let admin = "---\napiVersion: policy.networking.k8s.io/v1alpha1\nkind: AdminNetworkPolicy\nmetadata: {name: a}\nspec:\n  \
                  priority: 1\n  subject: {namespaces: {}}\n  egress:\n  - {action: Deny, to: [{networks: [192.0.2.0/24]}]}\n";

@@ -317,6 +317,11 @@ pub struct Service {
     /// Addresses its load balancers have been given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub load_balancer_ips: Vec<IpAddr>,
+    /// Whether what is sent to a cluster address of it stays on the node that sends it (`spec.internalTrafficPolicy: Local`): it goes to
+    /// endpoints there. Its other addresses and its ports on nodes lead to all endpoints from inside the cluster, whatever
+    /// `spec.externalTrafficPolicy` says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stays_on_node: bool,
     /// The labels its pods must bear; without any it selects none, its endpoints are given by hand.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub selector: Labels,

@@ -12,6 +12,7 @@
 //! * Whoever is not there on a side may open nothing there, and nothing may be opened to it.
 //! * Addresses of nodes and services are judged one by one, as nodes and backends: nodes are the same by name, services by
 //!   namespace and name. An address that only one side knows so is to the other what it is there, which is mostly outside.
+//! * A service that keeps its traffic on the node has, at its cluster addresses, the backends of the source's node.
 //! * All other addresses are outside, in the ranges into which the rules of both sides cut them. A range in which each address
 //!   belongs to a pod, a node or a service is left out.
 //! * A pod with itself, and a node with its own pods, are what no policy can keep apart. Neither is left out where it differs,

@@ -271,13 +271,29 @@ impl<'a> Engine<'a> {
 
     /// The backends a flow may end at, if its destination is a service or an address and port of one.
     fn backends(&self, flow: &Flow) -> Option<Vec<Backend>> {
+        self.backends_from(self.node_of(flow.source), flow)
+    }
+
+    /// The same for what is sent by a node; none is one that nobody knows.
+    pub(crate) fn backends_from(&self, node: Option<&str>, flow: &Flow) -> Option<Vec<Backend>> {
         match flow.destination {
-            Party::Address(address) => self.services.at(&self.world, address, flow.transport, flow.port),
+            Party::Address(address) => self.services.at(&self.world, node, address, flow.transport, flow.port),
             Party::Service(index) => {
-                Some(self.services.of(&self.world, index, flow.transport, flow.port).unwrap_or_default())
+                Some(self.services.of(&self.world, node, index, flow.transport, flow.port).unwrap_or_default())
             }
             Party::Workload { .. } | Party::OwnNode => None,
         }
+    }
+
+    /// The name of the node that sends what a source opens: the one that a pod runs on, or whose address it is.
+    #[must_use]
+    pub fn node_of(&self, source: Party) -> Option<&str> {
+        if let Party::Address(address) = source
+            && let Some(node) = self.world.node_at(address)
+        {
+            return self.world.cluster.nodes.get(node as usize).map(|node| node.name.as_str());
+        }
+        self.world.cluster.workloads.get(self.pod(source)?)?.node.as_deref()
     }
 
     fn side(&self, direction: Direction, subject: Party, peer: Party, flow: &Flow) -> SideDecision {

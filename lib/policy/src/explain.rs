@@ -87,7 +87,8 @@ pub enum Cause {
     SelfTraffic,
     /// The other end is its own node.
     OwnNode,
-    /// A service without a backend for the port: kube-proxy itself rejects the connection.
+    /// A service without a backend for the port: kube-proxy itself rejects the connection. So it is where all are on other nodes, and
+    /// the service keeps its traffic on the source's: kube-proxy drops it.
     NoBackend,
 }
 
@@ -140,6 +141,15 @@ impl Engine<'_> {
             told.tier = self.rules().tiers.get(NETWORK_POLICY_TIER as usize).map(|tier| tier.name);
         }
         told.reason = reason(direction, side, &told, flow);
+        if side.cause == Cause::NoBackend
+            && let Some(node) = self.node_of(flow.source)
+            && self.backends_from(None, flow).is_some_and(|elsewhere| !elsewhere.is_empty())
+        {
+            told.reason = format!(
+                "the service keeps its traffic on the node (internalTrafficPolicy: Local), and has no backend for this port on {node}: \
+                 no policy applies, and the node drops the connection"
+            );
+        }
         told
     }
 }

@@ -59,7 +59,7 @@ type Backends<'a> = Vec<(Pair<'a>, u16)>;
 #[must_use]
 pub fn between<'a>(cluster: &'a Cluster, options: &Options, source: Party, destination: Party) -> Between<'a> {
     let pair = |destination, by_service| Pair::new(cluster, options, source, destination, by_service);
-    let virtual_ports = parties::virtual_ports(cluster, destination).into_iter().map(|port| {
+    let virtual_ports = parties::virtual_ports(cluster, source, destination).into_iter().map(|port| {
         let backends = port.backends.into_iter().map(|(party, number)| (pair(party, true), number));
         (port.transport, port.number, backends.collect())
     });

@@ -1,5 +1,12 @@
 //! Services: a packet at the pod's veth still bears the virtual address, so a virtual address and port is judged as the
 //! backends it may be sent to, at their ports.
+//!
+//! Which those are goes with the node that sends it where a service keeps its traffic there (`internalTrafficPolicy: Local`), at its
+//! cluster addresses: they are the ones of that node. It is the node of the source, and in the tables of one node that one; where nobody
+//! knows it (a template, somebody outside, tables of all nodes), all are taken. What a pod sends to an external address, to
+//! that of a load balancer or to a node's port may go to any, whatever the service's policies: kube-proxy treats it as if it had left the
+//! cluster and come in again at any node. And where none of a service that has such an address or port is on the node, all are taken at
+//! its cluster addresses too: with IPVS kube-proxy then sends to any of them, where it drops with iptables and nftables.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -39,6 +46,36 @@ pub(crate) struct Endpoint {
     pub(crate) port: u16,
 }
 
+/// From which nodes a service that keeps its traffic on the node leads to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Near<'a> {
+    /// From this one.
+    Node(&'a str),
+    /// From any: it is a pod, or the template of pods, of which nobody knows yet where it runs.
+    Any,
+    /// From none: the slice does not say where it is, and kube-proxy takes it for far from everywhere.
+    None,
+}
+
+impl Near<'_> {
+    /// Whether it is near a node; where nobody knows which, it is.
+    fn is_met_from(self, node: Option<&str>) -> bool {
+        node.is_none_or(|node| match self {
+            Self::Node(near) => near == node,
+            Self::Any => true,
+            Self::None => false,
+        })
+    }
+}
+
+/// The endpoints of a service that keeps its traffic on the node.
+pub(crate) struct NearEndpoints<'a> {
+    /// Each with the nodes that it is near.
+    pub(crate) endpoints: Vec<(Endpoint, Near<'a>)>,
+    /// Whether all are taken where none is near.
+    pub(crate) else_all: bool,
+}
+
 /// A set of endpoints, by its number in [`Services`].
 pub(crate) type EndpointsId = u32;
 
@@ -76,22 +113,60 @@ impl Services {
         self.endpoints.get(id).map_or(&[], Vec::as_slice)
     }
 
-    /// The backends of an address and port: first as a service's own address, then as the port of a node.
+    /// The backends of an address and port for what is sent by a node, if that is known: first as a service's own address, then as
+    /// the port of a node.
     #[must_use]
-    pub fn at(&self, world: &World<'_>, address: IpAddr, transport: Transport, port: u16) -> Option<Vec<Backend>> {
+    pub fn at(
+        &self,
+        world: &World<'_>,
+        from: Option<&str>,
+        address: IpAddr,
+        transport: Transport,
+        port: u16,
+    ) -> Option<Vec<Backend>> {
         let address = address.to_canonical();
-        let own = self.endpoints_of(&Virtual::Address(address, transport, port));
-        let on_node = || {
+        let mut target = Virtual::Address(address, transport, port);
+        if !self.claims.contains_key(&target) {
             world.node_at(address)?;
-            self.endpoints_of(&Virtual::NodePort(Family::of(address), transport, port))
-        };
-        let (_, endpoints) = own.or_else(on_node)?;
-        Some(endpoints.iter().map(|endpoint| endpoint.backend(world)).collect())
+            target = Virtual::NodePort(Family::of(address), transport, port);
+        }
+        let backends = |endpoints: &[Endpoint]| endpoints.iter().map(|endpoint| endpoint.backend(world)).collect();
+        match self.kept_at(world, &target) {
+            Some((service, port, family)) => Some(backends(&self.find(world, service, port, Some(family), from))),
+            None => Some(backends(self.endpoints_of(&target)?.1)),
+        }
     }
 
-    /// Backends of one service's port, of the families that it has; `None` where the service has no such port.
+    /// The endpoints of a service's cluster address and port with the nodes that may send there; `None` where it is something else, or one
+    /// that does not keep its traffic on the node.
+    pub(crate) fn near<'w>(&self, world: &'w World<'_>, target: &Virtual) -> Option<NearEndpoints<'w>> {
+        let (service, port, family) = self.kept_at(world, target)?;
+        let mut endpoints = Vec::new();
+        self.each(world, service, port, Some(family), &mut |endpoint, near| endpoints.push((endpoint, near)));
+        Some(NearEndpoints { endpoints, else_all: is_met_from_outside(service, port) })
+    }
+
+    /// The service whose cluster address it is, if it keeps its traffic on the node, with its port.
+    fn kept_at<'w>(&self, world: &'w World<'_>, target: &Virtual) -> Option<(&'w Service, &'w ServicePort, Family)> {
+        let Virtual::Address(address, transport, number) = *target else { return None };
+        let (at, _) = self.claims.get(target)?.first()?;
+        let service = world.cluster.services.get(*at as usize).filter(|service| service.stays_on_node)?;
+        let is_own = service.cluster_ips.iter().any(|own| own.to_canonical() == address);
+        let port = service.ports.iter().find(|has| has.port == number && Transport::from(has.protocol) == transport)?;
+        is_own.then_some((service, port, Family::of(address)))
+    }
+
+    /// Backends of one service's port, of the families that it has, for what is sent by a node, if that is known; `None` where the
+    /// service has no such port.
     #[must_use]
-    pub fn of(&self, world: &World<'_>, service: usize, transport: Transport, port: u16) -> Option<Vec<Backend>> {
+    pub fn of(
+        &self,
+        world: &World<'_>,
+        from: Option<&str>,
+        service: usize,
+        transport: Transport,
+        port: u16,
+    ) -> Option<Vec<Backend>> {
         let service = world.cluster.services.get(service)?;
         let port = service.ports.iter().find(|has| has.port == port && Transport::from(has.protocol) == transport)?;
         // Only addresses of a family that the service has lead to it; a headless one is met under those of its pods.
@@ -101,7 +176,9 @@ impl Services {
         } else {
             Family::BOTH.into_iter().filter(|family| has(*family)).map(Some).collect()
         };
-        let endpoints = families.into_iter().flat_map(|family| self.find(world, service, port, family));
+        // Who asks for a headless one is told all addresses.
+        let from = from.filter(|_| service.stays_on_node && !service.cluster_ips.is_empty());
+        let endpoints = families.into_iter().flat_map(|family| self.find(world, service, port, family, from));
         let mut backends: Vec<Backend> = endpoints.map(|endpoint| endpoint.backend(world)).collect();
         backends.sort_unstable();
         backends.dedup();
@@ -237,18 +314,28 @@ impl Services {
     }
 
     fn targets(&self, world: &World<'_>, service: &Service, found: &mut Vec<(Virtual, Vec<Endpoint>)>) {
-        let own = service.cluster_ips.iter().chain(&service.external_ips).chain(&service.load_balancer_ips);
+        let here = world.own_node_name().filter(|_| service.stays_on_node);
         for port in &service.ports {
             let transport = Transport::from(port.protocol);
             for family in Family::BOTH {
-                let own = own.clone().map(IpAddr::to_canonical).filter(|address| Family::of(*address) == family);
-                let mut targets: Vec<_> = own.map(|address| Virtual::Address(address, transport, port.port)).collect();
-                targets.extend(port.node_port.map(|port| Virtual::NodePort(family, transport, port)));
-                targets.sort_unstable();
-                targets.dedup();
-                if !targets.is_empty() {
-                    let endpoints = self.find(world, service, port, Some(family));
-                    found.extend(targets.into_iter().map(|target| (target, endpoints.clone())));
+                let at = |addresses: &[IpAddr]| -> Vec<Virtual> {
+                    let own =
+                        addresses.iter().map(IpAddr::to_canonical).filter(|address| Family::of(*address) == family);
+                    own.map(|address| Virtual::Address(address, transport, port.port)).collect()
+                };
+                let mut inside = at(&service.cluster_ips);
+                let mut others = [at(&service.external_ips), at(&service.load_balancer_ips)].concat();
+                others.extend(port.node_port.map(|port| Virtual::NodePort(family, transport, port)));
+                if here.is_none() {
+                    inside.append(&mut others);
+                }
+                for (mut targets, from) in [(inside, here), (others, None)] {
+                    targets.sort_unstable();
+                    targets.dedup();
+                    if !targets.is_empty() {
+                        let endpoints = self.find(world, service, port, Some(family), from);
+                        found.extend(targets.into_iter().map(|target| (target, endpoints.clone())));
+                    }
                 }
             }
         }
@@ -257,9 +344,38 @@ impl Services {
         found.dedup_by_key(|(target, _)| *target);
     }
 
-    fn find(&self, world: &World<'_>, service: &Service, port: &ServicePort, family: Option<Family>) -> Vec<Endpoint> {
-        let of_family = |address: &IpAddr| family.is_none_or(|wanted| Family::of(*address) == wanted);
+    /// The endpoints of a service's port, in order; with a node, those that it may send to.
+    fn find(
+        &self,
+        world: &World<'_>,
+        service: &Service,
+        port: &ServicePort,
+        family: Option<Family>,
+        from: Option<&str>,
+    ) -> Vec<Endpoint> {
         let mut endpoints = Vec::new();
+        self.each(world, service, port, family, &mut |endpoint, near| {
+            if near.is_met_from(from) {
+                endpoints.push(endpoint);
+            }
+        });
+        if endpoints.is_empty() && from.is_some() && is_met_from_outside(service, port) {
+            return self.find(world, service, port, family, None);
+        }
+        endpoints.sort_unstable();
+        endpoints.dedup();
+        endpoints
+    }
+
+    fn each<'w>(
+        &self,
+        world: &'w World<'_>,
+        service: &Service,
+        port: &ServicePort,
+        family: Option<Family>,
+        visit: &mut impl FnMut(Endpoint, Near<'w>),
+    ) {
+        let of_family = |address: &IpAddr| family.is_none_or(|wanted| Family::of(*address) == wanted);
         match self.slices_of(service) {
             Some(slices) => {
                 for slice in slices.iter().filter_map(|at| world.cluster.endpoint_slices.get(*at as usize)) {
@@ -268,9 +384,10 @@ impl Services {
                     for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {
                         let named = endpoint.pod.as_ref();
                         let workload = named.and_then(|(namespace, name)| world.pod_named(namespace, name));
+                        let near = endpoint.node.as_deref().map_or(Near::None, Near::Node);
                         for address in endpoint.addresses.iter().map(IpAddr::to_canonical).filter(of_family) {
                             let at = |port: &u16| Endpoint { workload, address: Some(address), port: *port };
-                            endpoints.extend(numbers.iter().map(at));
+                            numbers.iter().for_each(|port| visit(at(port), near));
                         }
                     }
                 }
@@ -285,27 +402,28 @@ impl Services {
                     let ports = target_ports(port, workload);
                     let addresses = workload.addresses.iter().map(IpAddr::to_canonical).filter(of_family).map(Some);
                     let as_such = workload.addresses.is_empty().then_some(None);
+                    let near = workload.node.as_deref().map_or(Near::Any, Near::Node);
                     for address in addresses.chain(as_such) {
                         let endpoint = |port: &u16| Endpoint { workload: Some(*at), address, port: *port };
-                        endpoints.extend(ports.iter().map(endpoint));
+                        ports.iter().for_each(|port| visit(endpoint(port), near));
                     }
                 }
             }
         }
-        endpoints.sort_unstable();
-        endpoints.dedup();
-        endpoints
     }
 }
 
 impl Endpoint {
     /// The backend that it is: whoever has the address, since that is where packets go, whatever pod was meant. A pod on its
-    /// node's network has none for itself.
+    /// node's network has none for itself, and is meant where it bears the address.
     pub(crate) fn backend(&self, world: &World<'_>) -> Backend {
         let named = self.workload.map(|at| at as usize);
-        let on_host = |at: &usize| world.cluster.workloads.get(*at).is_some_and(|workload| workload.host_network);
+        let bears = |index: usize, address: IpAddr| {
+            let on_host = world.cluster.workloads.get(index).filter(|workload| workload.host_network);
+            on_host.is_some_and(|workload| workload.addresses.iter().any(|own| own.to_canonical() == address))
+        };
         let party = match (self.address, named) {
-            (Some(address), Some(index)) if on_host(&index) => Party::pod(index, address),
+            (Some(address), Some(index)) if bears(index, address) => Party::pod(index, address),
             (Some(address), _) => match world.pod_at(address).filter(|_| world.node_at(address).is_none()) {
                 Some(index) => Party::pod(index, address),
                 None => Party::Address(address),
@@ -320,6 +438,11 @@ impl Endpoint {
 /// Namespace and name of the service that a slice belongs to.
 fn service_of(slice: &EndpointSlice) -> Option<(String, String)> {
     Some((slice.namespace.clone(), slice.service.clone()?))
+}
+
+/// Whether a port of a service is met at another address than a cluster address.
+fn is_met_from_outside(service: &Service, port: &ServicePort) -> bool {
+    port.node_port.is_some() || !service.external_ips.is_empty() || !service.load_balancer_ips.is_empty()
 }
 
 fn selects(selector: &Labels, workload: &Workload) -> bool {

@@ -19,7 +19,8 @@ pub(crate) use make::Maker;
 /// What is looked up for a packet; they know nothing of objects.
 ///
 /// They are of one node ([`Scope::Node`](crate::Scope)), whose addresses are of classes of their own. Tables of all workloads do not know
-/// whose own node an address is: there [`Engine::judge`](crate::Engine::judge) has to be asked.
+/// whose own node an address is, nor to which backends of a service each node keeps what it sends, so that they have all: there
+/// [`Engine::judge`](crate::Engine::judge) has to be asked.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
     /// Exact entries: pods and nodes whose class is not that of their region.

@@ -377,12 +377,17 @@ impl<'a> World<'a> {
         self.namespaces.get(self.namespace(namespace)? as usize)?.pods.get(name).copied()
     }
 
-    /// The node whose pods are the subjects, by its place in the cluster.
-    pub(crate) fn own_node(&self) -> Option<u32> {
+    /// The name of the node whose pods are the subjects; none where all are.
+    pub(crate) fn own_node_name(&self) -> Option<&str> {
         match &self.scope {
             Scope::All => None,
-            Scope::Node(name) => self.node(name),
+            Scope::Node(name) => Some(name),
         }
+    }
+
+    /// The node whose pods are the subjects, by its place in the cluster.
+    pub(crate) fn own_node(&self) -> Option<u32> {
+        self.node(self.own_node_name()?)
     }
 
     /// The groups of a namespace, in no order.

@@ -1,5 +1,7 @@
 //! What would have to change for an answer to turn.
 
+use std::net::IpAddr;
+
 use chainkit_cluster::model::{Cluster, Labels, Service, ServicePort, TargetPort, Workload};
 use chainkit_policy::{Cause, Direction, Engine, Explanation, Party, Side, Verdict};
 
@@ -117,7 +119,7 @@ impl Advice<'_> {
                 Some((service, ports.find(|port| port.port == self.port.number && port.protocol == protocol)?))
             }
             Found::Address(address) => {
-                self.engine.services().at(world, *address, self.port.transport(), self.port.number)?;
+                self.engine.services().at(world, None, *address, self.port.transport(), self.port.number)?;
                 let find = |is: &dyn Fn(&Service, &ServicePort) -> bool| {
                     let mut ports = self
                         .cluster()
@@ -207,13 +209,14 @@ impl Advice<'_> {
     }
 }
 
-/// The workloads that a connection to a destination ends at, by their places.
-pub(super) fn pods_behind(engine: &Engine<'_>, to: &Found, port: Port) -> Vec<usize> {
+/// The workloads that a connection from an address to a destination ends at, by their places.
+pub(super) fn pods_behind(engine: &Engine<'_>, from: IpAddr, to: &Found, port: Port) -> Vec<usize> {
     let world = engine.world();
+    let node = engine.node_of(Party::Address(from));
     let backends = match to {
         Found::Workloads(places) => return places.clone(),
-        Found::Service(place) => engine.services().of(world, *place, port.transport(), port.number),
-        Found::Address(address) => engine.services().at(world, *address, port.transport(), port.number),
+        Found::Service(place) => engine.services().of(world, node, *place, port.transport(), port.number),
+        Found::Address(address) => engine.services().at(world, node, *address, port.transport(), port.number),
     };
     match (backends, to) {
         (Some(backends), _) => {

@@ -251,6 +251,14 @@ pub(super) fn service(service: core::Service, key: &Key, origin: Origin, faults:
     let balancers = service.status.and_then(|status| status.load_balancer).and_then(|status| status.ingress);
     let balancers: Vec<String> = balancers.into_iter().flatten().filter_map(|ingress| ingress.ip).collect();
     let load_balancer_ips = addresses("status.loadBalancer.ingress", &balancers);
+    let stays_on_node = match spec.internal_traffic_policy.as_deref() {
+        Some("Local") => true,
+        None | Some("" | "Cluster") => false,
+        Some(_) => {
+            faults.push("spec.internalTrafficPolicy", "neither Cluster nor Local: taken as Cluster".to_owned());
+            false
+        }
+    };
     let ports = spec.ports.unwrap_or_default();
     let ports = ports.into_iter().enumerate().filter_map(|(index, port)| service_port(port, index, faults)).collect();
     Service {
@@ -259,6 +267,7 @@ pub(super) fn service(service: core::Service, key: &Key, origin: Origin, faults:
         cluster_ips,
         external_ips,
         load_balancer_ips,
+        stays_on_node,
         selector: spec.selector.unwrap_or_default(),
         type_: spec.type_.unwrap_or_else(|| "ClusterIP".to_owned()),
         ports,

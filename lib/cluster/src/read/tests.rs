@@ -392,6 +392,7 @@ metadata: {name: web, namespace: shop}
 spec:
   clusterIPs: [172.20.0.1, 'fd00::1']
   externalIPs: [192.0.2.1]
+  internalTrafficPolicy: Local
   selector: {app: web}
   type: NodePort
   ports:
@@ -412,6 +413,7 @@ ports: [{name: http, port: 8080}, {}]
     assert_eq!(told(&cluster), Vec::<String>::new());
     let service = &cluster.services[0];
     assert_eq!((service.cluster_ips.len(), service.external_ips.len(), service.load_balancer_ips.len()), (2, 1, 1));
+    assert!(service.stays_on_node);
     let ports: Vec<_> =
         service.ports.iter().map(|port| (port.port, port.protocol, &port.target, port.node_port)).collect();
     assert_eq!(
@@ -423,10 +425,30 @@ ports: [{name: http, port: 8080}, {}]
     );
     let slice = &cluster.endpoint_slices[0];
     assert_eq!(slice.service.as_deref(), Some("web"));
+    let nodes: Vec<_> = slice.endpoints.iter().map(|endpoint| endpoint.node.as_deref()).collect();
+    assert_eq!(nodes, [Some("n1"), None]);
     let ready: Vec<bool> = slice.endpoints.iter().map(|endpoint| endpoint.ready).collect();
     assert_eq!(ready, [false, true]);
     assert_eq!(slice.endpoints[0].pod, Some(("shop".into(), "p".into())));
     assert_eq!(slice.ports.iter().map(|port| port.number).collect::<Vec<_>>(), [Some(8080), None]);
+}
+
+#[test]
+fn traffic_of_a_service_goes_to_the_whole_cluster_unless_it_says_otherwise() {
+    let of = |policy: &str| {
+        let cluster = read(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{clusterIP: 172.20.0.1{policy}}}\n"
+        ));
+        (cluster.services[0].stays_on_node, told(&cluster))
+    };
+    assert_eq!(of(""), (false, Vec::new()));
+    assert_eq!(of(", internalTrafficPolicy: Cluster"), (false, Vec::new()));
+    assert_eq!(of(", internalTrafficPolicy: Local"), (true, Vec::new()));
+    assert_eq!(of(", externalTrafficPolicy: Local"), (false, Vec::new()));
+    let (stays, told) = of(", internalTrafficPolicy: Near");
+    assert!(!stays);
+    let field = "spec.internalTrafficPolicy: neither Cluster nor Local: taken as Cluster";
+    assert_eq!(told, [format!("in.yaml:1: document 1: Service/default/web: {field}")]);
 }
 
 #[test]

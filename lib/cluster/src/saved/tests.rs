@@ -329,20 +329,34 @@ fn service() -> impl Strategy<Value = Object> {
         };
         ports.into_iter().map(port).collect()
     });
-    let all = (text(), text(), addresses(), addresses(), addresses(), labels(), text(), ports, origin());
-    all.prop_map(|(namespace, name, cluster_ips, external_ips, load_balancer_ips, selector, type_, ports, origin)| {
-        Object::Service(Service {
+    let all = (text(), text(), addresses(), addresses(), addresses(), any::<bool>(), labels(), text(), ports, origin());
+    all.prop_map(
+        |(
             namespace,
             name,
             cluster_ips,
             external_ips,
             load_balancer_ips,
+            stays_on_node,
             selector,
             type_,
             ports,
             origin,
-        })
-    })
+        )| {
+            Object::Service(Service {
+                namespace,
+                name,
+                cluster_ips,
+                external_ips,
+                load_balancer_ips,
+                stays_on_node,
+                selector,
+                type_,
+                ports,
+                origin,
+            })
+        },
+    )
 }
 
 /// Lines as deep and as many as a reader makes them.

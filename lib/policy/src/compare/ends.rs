@@ -227,8 +227,8 @@ pub(super) fn specials(sides: &[Side<'_>; 2], nodes: &NodeNames<'_>) -> Vec<Spec
     let special = |at: [IpAddr; 2]| {
         let [first, second] = sides;
         let seen = [first.address(at[0], nodes), second.address(at[1], nodes)];
-        let mut backends = sides.iter().zip(at).flat_map(|(side, at)| side.backends_at(at));
-        let needs_node = seen.iter().any(Seen::is_of_a_node) || backends.any(Seen::is_of_a_node);
+        let depends = sides.iter().zip(at).any(|(side, at)| side.depends_on_node(at));
+        let needs_node = depends || seen.iter().any(Seen::is_of_a_node);
         Special { at, seen, needs_node }
     };
     pairs.into_iter().map(special).collect()

@@ -10,7 +10,7 @@ use crate::engine::{Engine, PolicyId};
 use crate::flow::{Direction, Party, Transport};
 use crate::ports::{PortSet, Traffic};
 use crate::prefix::Family;
-use crate::services::Virtual as Target;
+use crate::services::{Near, Virtual as Target};
 use crate::tables::Tables;
 
 /// A node, by its name's place among those of both sides.
@@ -51,8 +51,45 @@ impl Seen {
 pub(super) struct Virtual {
     transport: Transport,
     port: u16,
-    /// By their place in [`Side::backends`]; equal places are equal backends.
-    backends: u32,
+    backends: BackendsId,
+}
+
+/// The key of backends in [`Side::backends`]; equal keys are equal backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum BackendsId {
+    /// The same from everywhere, by the number of the endpoints.
+    Same(u32),
+    /// Those of the source's node, numbered as they come; where there are none and that is so, all of them.
+    Near(u32, bool),
+}
+
+/// Who stands behind a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Behind {
+    seen: Seen,
+    /// The port there.
+    port: u16,
+    from: From,
+}
+
+/// Whose connections are led there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum From {
+    Everywhere,
+    /// Those that come from this node, or from nobody knows where.
+    Node(NodeName),
+    /// Those that come from nobody knows where.
+    Nowhere,
+}
+
+impl Behind {
+    fn is_met_from(&self, node: Option<NodeName>) -> bool {
+        node.is_none_or(|node| match self.from {
+            From::Everywhere => true,
+            From::Node(near) => near == node,
+            From::Nowhere => false,
+        })
+    }
 }
 
 /// The ports of an address that stand for backends.
@@ -77,8 +114,7 @@ pub(super) struct Side<'e> {
     traffic_of_table: RefCell<HashMap<u32, TrafficId>>,
     /// What egress rules say of a class that is taken for the own node.
     traffic_to_own: RefCell<HashMap<(PolicyId, ClassId), TrafficId>>,
-    /// Backends with their ports.
-    backends: HashMap<u32, Vec<(Seen, u16)>>,
+    backends: HashMap<BackendsId, Vec<Behind>>,
     /// Ports of an address that stand for backends. All nodes have the same.
     virtual_sets: Vec<VirtualSet>,
     virtual_set_at: HashMap<IpAddr, usize>,
@@ -104,8 +140,8 @@ impl<'e> Side<'e> {
         let (services, world) = (engine.services(), engine.world());
         let mut virtuals: HashMap<IpAddr, Vec<Virtual>> = HashMap::new();
         let mut at_nodes: [Vec<Virtual>; 2] = [Vec::new(), Vec::new()];
-        for (target, backends) in services.virtuals() {
-            side.backends.entry(backends).or_default();
+        for (target, endpoints) in services.virtuals() {
+            let backends = side.backends_of(target, endpoints, nodes);
             let found = |transport, port| Virtual { transport, port, backends };
             match *target {
                 Target::Address(address, transport, port) => {
@@ -129,14 +165,6 @@ impl<'e> Side<'e> {
             let taken: HashSet<(Transport, u16)> = own.iter().map(|found| (found.transport, found.port)).collect();
             own.extend(of_family.iter().filter(|found| !taken.contains(&(found.transport, found.port))).cloned());
         }
-        let ids: Vec<u32> = side.backends.keys().copied().collect();
-        for id in ids {
-            let backends = services.endpoints(id).iter().map(|endpoint| endpoint.backend(world));
-            let mut seen: Vec<_> = backends.map(|backend| (side.party(backend.party, nodes), backend.port)).collect();
-            seen.sort_unstable();
-            seen.dedup();
-            side.backends.insert(id, seen);
-        }
         let mut ids: HashMap<Vec<Virtual>, usize> = HashMap::new();
         for (address, mut found) in virtuals {
             found.sort_unstable_by_key(|found| (found.transport, found.port));
@@ -157,11 +185,53 @@ impl<'e> Side<'e> {
         side
     }
 
-    /// Everybody who stands behind a port of an address.
-    pub(super) fn backends_at(&self, address: IpAddr) -> impl Iterator<Item = &Seen> {
+    /// The backends of what connections are opened to, which are kept.
+    fn backends_of(&mut self, target: &Target, endpoints: u32, nodes: &NodeNames<'_>) -> BackendsId {
+        let (services, world) = (self.engine.services(), self.engine.world());
+        let (id, all) = match services.near(world, target) {
+            Some(near) => {
+                let from = |of| match of {
+                    Near::Node(name) => nodes.get(name).map_or(From::Nowhere, |name| From::Node(*name)),
+                    Near::Any => From::Everywhere,
+                    Near::None => From::Nowhere,
+                };
+                let all = near.endpoints.into_iter().map(|(endpoint, of)| (endpoint, from(of))).collect();
+                (BackendsId::Near(crate::world::place(self.backends.len()), near.else_all), all)
+            }
+            None => {
+                let id = BackendsId::Same(endpoints);
+                if self.backends.contains_key(&id) {
+                    return id;
+                }
+                let all = services.endpoints(endpoints).iter().map(|endpoint| (*endpoint, From::Everywhere));
+                (id, all.collect::<Vec<_>>())
+            }
+        };
+        let backends = all.into_iter().map(|(endpoint, from)| {
+            let backend = endpoint.backend(world);
+            Behind { seen: self.party(backend.party, nodes), port: backend.port, from }
+        });
+        let mut backends: Vec<Behind> = backends.collect();
+        backends.sort_unstable();
+        backends.dedup();
+        self.backends.insert(id, backends);
+        id
+    }
+
+    /// Those backends that a node may send to, if it is known.
+    fn backends_from(&self, node: Option<NodeName>, id: BackendsId) -> impl Iterator<Item = &Behind> {
+        let all = self.backends.get(&id).map_or(&[][..], Vec::as_slice);
+        let is_near = move |behind: &&Behind| behind.is_met_from(node);
+        let takes_all = matches!(id, BackendsId::Near(_, true)) && !all.iter().any(|behind| is_near(&behind));
+        all.iter().filter(move |behind| takes_all || is_near(behind))
+    }
+
+    /// Whether it matters which node connections to an address come from: by who stands behind a port, or by which of them do.
+    pub(super) fn depends_on_node(&self, address: IpAddr) -> bool {
         let set = self.virtual_set_at.get(&address).and_then(|set| self.virtual_sets.get(*set));
         let found = set.into_iter().flat_map(|set| &set.all);
-        found.filter_map(|found| self.backends.get(&found.backends)).flatten().map(|(backend, _)| backend)
+        let mut backends = found.filter_map(|found| self.backends.get(&found.backends)).flatten();
+        backends.any(|behind| behind.seen.is_of_a_node() || behind.from != From::Everywhere)
     }
 
     /// Whether any port of an address stands for backends.
@@ -287,10 +357,10 @@ impl<'e> Side<'e> {
         for transport in Transport::ALL {
             let of_transport = virtuals.iter().filter(|found| found.transport == transport);
             let allowed = of_transport.filter(|found| {
-                let backends = self.backends.get(&found.backends);
-                backends.into_iter().flatten().all(|(backend, port)| {
-                    let traffic = self.between(pool, source, backend);
-                    pool.get(traffic).contains(transport, *port)
+                let mut backends = self.backends_from(source.node, found.backends);
+                backends.all(|behind| {
+                    let traffic = self.between(pool, source, &behind.seen);
+                    pool.get(traffic).contains(transport, behind.port)
                 })
             });
             let allowed: Vec<u16> = allowed.map(|found| found.port).collect();

@@ -36,6 +36,7 @@ pub(super) fn service() -> Service {
         cluster_ips: Vec::new(),
         external_ips: Vec::new(),
         load_balancer_ips: Vec::new(),
+        stays_on_node: false,
         selector: Labels::new(),
         type_: String::new(),
         ports: Vec::new(),

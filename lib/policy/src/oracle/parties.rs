@@ -77,20 +77,26 @@ pub(super) struct VirtualPort {
     pub(super) backends: Vec<(Party, u16)>,
 }
 
-/// The ports at which a destination is a service; of two with one number the first counts.
-pub(super) fn virtual_ports(cluster: &Cluster, destination: Party) -> Vec<VirtualPort> {
+/// The ports at which a destination is a service to a source; of two with one number the first counts.
+pub(super) fn virtual_ports(cluster: &Cluster, source: Party, destination: Party) -> Vec<VirtualPort> {
+    let source = Who::new(cluster, source);
+    let sent_by = match source.pod {
+        Some(pod) => pod.node.as_ref(),
+        None => source.node.map(|node| &node.name),
+    };
     let mut found = Vec::new();
     match destination {
         Party::Service(index) => {
             if let Some(service) = cluster.services.get(index) {
+                let kept_by = sent_by.filter(|_| service.stays_on_node);
                 for port in &service.ports {
                     let mut backends = Vec::new();
                     if service.cluster_ips.is_empty() {
-                        backends.extend(of_port(cluster, service, port, None));
+                        backends.extend(of_port(cluster, service, port, None, None));
                     }
                     for ipv4 in [true, false] {
                         if service.cluster_ips.iter().any(|address| address.to_canonical().is_ipv4() == ipv4) {
-                            backends.extend(of_port(cluster, service, port, Some(ipv4)));
+                            backends.extend(of_port(cluster, service, port, Some(ipv4), kept_by));
                         }
                     }
                     let transport = Transport::from(port.protocol);
@@ -101,21 +107,23 @@ pub(super) fn virtual_ports(cluster: &Cluster, destination: Party) -> Vec<Virtua
         Party::Address(address) => {
             let ipv4 = Some(address.to_canonical().is_ipv4());
             let is_node = node_with(cluster, address).is_some();
-            let mut add = |service, port: &ServicePort, number, ipv4| {
-                let backends = of_port(cluster, service, port, ipv4);
+            let mut add = |service, port: &ServicePort, number, kept_by| {
+                let backends = of_port(cluster, service, port, ipv4, kept_by);
                 found.push(VirtualPort { transport: Transport::from(port.protocol), number, backends });
             };
             // kube-proxy looks at nodes' ports last.
             for service in &cluster.services {
                 let virtuals = [&service.cluster_ips, &service.external_ips, &service.load_balancer_ips];
                 if virtuals.iter().any(|addresses| has(addresses, address)) {
-                    service.ports.iter().for_each(|port| add(service, port, port.port, ipv4));
+                    // Only at its cluster addresses: to others pods come as from outside, to whatever node.
+                    let kept_by = sent_by.filter(|_| service.stays_on_node && has(&service.cluster_ips, address));
+                    service.ports.iter().for_each(|port| add(service, port, port.port, kept_by));
                 }
             }
             for service in cluster.services.iter().filter(|_| is_node) {
                 for port in &service.ports {
                     if let Some(number) = port.node_port {
-                        add(service, port, number, ipv4);
+                        add(service, port, number, None);
                     }
                 }
             }
@@ -125,10 +133,14 @@ pub(super) fn virtual_ports(cluster: &Cluster, destination: Party) -> Vec<Virtua
     found
 }
 
-/// Who is behind an endpoint's address: whoever has it, whatever pod was meant, but for a pod on its node's network.
+/// Who is behind an endpoint's address: whoever has it, whatever pod was meant, but for a pod on its node's network that
+/// bears it.
 fn behind(cluster: &Cluster, meant: Option<usize>, address: IpAddr) -> Party {
+    let on_host = |index: &usize| {
+        cluster.workloads.get(*index).is_some_and(|pod| pod.host_network && has(&pod.addresses, address))
+    };
     match meant {
-        Some(index) if cluster.workloads.get(index).is_some_and(|pod| pod.host_network) => Party::pod(index, address),
+        Some(index) if on_host(&index) => Party::pod(index, address),
         _ => {
             let has = Who::new(cluster, Party::Address(address)).pod;
             let index = cluster.workloads.iter().position(|pod| has.is_some_and(|has| std::ptr::eq(has, pod)));
@@ -137,7 +149,28 @@ fn behind(cluster: &Cluster, meant: Option<usize>, address: IpAddr) -> Party {
     }
 }
 
-fn of_port(cluster: &Cluster, service: &Service, port: &ServicePort, ipv4: Option<bool>) -> Vec<(Party, u16)> {
+/// Where what comes to a service's port may end. Where a node keeps what it sends there, that is what is on it; if nothing is, the
+/// node drops it, unless the port is met from outside too: then kube-proxy with IPVS sends it to any.
+fn of_port(
+    cluster: &Cluster,
+    service: &Service,
+    port: &ServicePort,
+    ipv4: Option<bool>,
+    kept_by: Option<&String>,
+) -> Vec<(Party, u16)> {
+    let found = endpoints(cluster, service, port, ipv4, kept_by);
+    let outer = service.external_ips.len() + service.load_balancer_ips.len() + usize::from(port.node_port.is_some());
+    if found.is_empty() && outer > 0 { endpoints(cluster, service, port, ipv4, None) } else { found }
+}
+
+/// The endpoints of a service's port: all, or those on a node.
+fn endpoints(
+    cluster: &Cluster,
+    service: &Service,
+    port: &ServicePort,
+    ipv4: Option<bool>,
+    on: Option<&String>,
+) -> Vec<(Party, u16)> {
     let right_family = |address: &IpAddr| ipv4.is_none_or(|ipv4| address.to_canonical().is_ipv4() == ipv4);
     let mut found = Vec::new();
     let mut sliced = false;
@@ -148,6 +181,9 @@ fn of_port(cluster: &Cluster, service: &Service, port: &ServicePort, ipv4: Optio
         sliced = true;
         for endpoint_port in slice.ports.iter().filter(|has| has.name == port.name && has.protocol == port.protocol) {
             for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {
+                if on.is_some() && endpoint.node.as_ref() != on {
+                    continue;
+                }
                 for address in endpoint.addresses.iter().filter(|address| right_family(address)) {
                     let by_name = cluster.workloads.iter().position(|pod| {
                         endpoint.pod.as_ref() == Some(&(pod.namespace.clone(), pod.name.clone())) && pod.kind == "Pod"
@@ -164,6 +200,10 @@ fn of_port(cluster: &Cluster, service: &Service, port: &ServicePort, ipv4: Optio
     for (index, pod) in cluster.workloads.iter().enumerate() {
         let selected = service.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value));
         if pod.namespace != service.namespace || !selected {
+            continue;
+        }
+        // What has no node yet may come to run on any.
+        if on.is_some() && pod.node.is_some() && pod.node.as_ref() != on {
             continue;
         }
         let mut numbers = Vec::new();

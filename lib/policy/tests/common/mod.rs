@@ -103,6 +103,7 @@ pub fn service(name: &str, selector: &[(&str, &str)], address: &str, port: u16, 
         cluster_ips: vec![ip(address)],
         external_ips: Vec::new(),
         load_balancer_ips: Vec::new(),
+        stays_on_node: false,
         selector: labels(selector),
         type_: "ClusterIP".to_owned(),
         ports: vec![ServicePort { name: String::new(), port, protocol: Protocol::Tcp, target, node_port: None }],
@@ -185,12 +186,25 @@ pub fn compare(
             Party::Workload { index, .. } => cluster.workloads[*index].host_network,
             _ => false,
         };
-        let backends = engine.services().at(engine.world(), address, flow.transport, flow.port).unwrap_or_default();
-        let meets_node = is_node(&Party::Address(address)) || backends.iter().any(|backend| is_node(&backend.party));
-        if engine.options().scope == chainkit_policy::Scope::All && meets_node {
+        let backends = |from| engine.services().at(engine.world(), from, address, flow.transport, flow.port);
+        let (all, near) = (backends(None), backends(cluster.workloads[index].node.as_deref()));
+        let meets_node =
+            is_node(&Party::Address(address)) || all.iter().flatten().any(|backend| is_node(&backend.party));
+        // Nor on which node a subject is, which a service may keep its traffic on.
+        if engine.options().scope == chainkit_policy::Scope::All && (meets_node || all != near) {
             continue;
         }
         let found = tables.judge(policy, direction, address, flow.transport, flow.port);
+        // They know nodes by their addresses alone: a pod on the network of one that has none yet is somebody outside to them.
+        let is_unknown = |backend: &chainkit_policy::Backend| match backend.party {
+            Party::Workload { index, address: Some(address) } => {
+                cluster.workloads[index].host_network && engine.world().node_at(address).is_none()
+            }
+            _ => false,
+        };
+        if found == Some(Verdict::Denied) && near.iter().flatten().any(is_unknown) {
+            continue;
+        }
         if found != Some(verdict) {
             return Err(format!("{flow:?} {direction:?}: tables {found:?}, oracle {verdict:?}"));
         }

@@ -24,13 +24,14 @@ enum What {
     MoveToOtherNode,
     OntoNode,
     DropService,
+    TurnTrafficPolicies,
     DropNode,
 }
 
 /// So many of [`ALL`] keep the meaning, the first ones.
 const KEEPING: usize = 5;
 
-const ALL: [What; 17] = [
+const ALL: [What; 18] = [
     What::Nothing,
     What::RenamePolicies,
     What::SplitPeers,
@@ -47,6 +48,7 @@ const ALL: [What; 17] = [
     What::MoveToOtherNode,
     What::OntoNode,
     What::DropService,
+    What::TurnTrafficPolicies,
     What::DropNode,
 ];
 
@@ -147,6 +149,9 @@ impl Change {
                 (workload.host_network, workload.node, workload.addresses) = (true, Some("n2".to_owned()), node);
             }
             What::DropService => take(&mut cluster.services, self.place),
+            What::TurnTrafficPolicies => {
+                cluster.services.iter_mut().for_each(|service| service.stays_on_node = !service.stays_on_node);
+            }
             What::DropNode => take(&mut cluster.nodes, self.place),
         }
         cluster

@@ -276,20 +276,27 @@ enum Reach {
     OnNode,
 }
 
-fn service() -> impl Strategy<Value = (Service, Reach, bool)> {
+/// Where the endpoints of a slice say that they are.
+type On = Vec<Option<&'static str>>;
+
+fn service() -> impl Strategy<Value = (Service, Reach, Option<On>)> {
     let target = prop_oneof![
         select(&PORTS[..]).prop_map(TargetPort::Number),
         select(&["http", "dns"][..]).prop_map(|name| TargetPort::Name(name.to_owned())),
     ];
-    let port = (select(&PORTS[..]), target, protocol(), any::<bool>());
+    let port = (select(&PORTS[..]), target, protocol(), select(&[true, false, false][..]));
     let ports =
         prop_oneof![3 => proptest::collection::vec(port.clone(), 1), 1 => proptest::collection::vec(port, 2..4)];
     let reach =
         select(&[Reach::Inside, Reach::Inside, Reach::Headless, Reach::External, Reach::Balanced, Reach::OnNode][..]);
-    (home(), select(&APPS[..]), ports, reach, any::<bool>()).prop_map(|(namespace, app, ports, reach, sliced)| {
+    let on = proptest::collection::vec(select(&[Some("n1"), Some("n1"), Some("n2"), Some("n3"), None][..]), 4);
+    let sliced = prop_oneof![1 => Just(None), 2 => on.prop_map(Some)];
+    let all = (home(), select(&APPS[..]), ports, reach, sliced, select(&[true, true, false][..]));
+    all.prop_map(|(namespace, app, ports, reach, sliced, stays_on_node)| {
         let name = format!("{namespace}/s");
         let mut service = common::service(&name, &[("app", app)], "10.96.0.1", 80, TargetPort::Number(80));
         service.ports.clear();
+        service.stays_on_node = stays_on_node;
         for (number, (port, target, protocol, node_port)) in ports.into_iter().enumerate() {
             // A port is one of its service's alone.
             if service.ports.iter().all(|has| (has.port, has.protocol) != (port, protocol)) {
@@ -301,7 +308,7 @@ fn service() -> impl Strategy<Value = (Service, Reach, bool)> {
     })
 }
 
-fn add_service(cluster: &mut Cluster, mut service: Service, reach: Reach, sliced: bool) {
+fn add_service(cluster: &mut Cluster, mut service: Service, reach: Reach, sliced: Option<On>) {
     let at = cluster.services.len() + 1;
     service.name = format!("s{at}");
     service.cluster_ips = vec![common::ip(&format!("10.96.0.{at}")), common::ip(&format!("fd96::{at}"))];
@@ -318,7 +325,7 @@ fn add_service(cluster: &mut Cluster, mut service: Service, reach: Reach, sliced
     for port in &mut service.ports {
         port.node_port = port.node_port.map(|first| first + u16::try_from(at).unwrap());
     }
-    if sliced {
+    if let Some(on) = sliced {
         let name = format!("{}/{}", service.namespace, service.name);
         let mut slice = common::slice(&name, &["10.0.0.1", "10.0.0.2", "198.51.100.9", "fd00::3"], 8080);
         let ports = service.ports.iter().enumerate().map(|(number, port)| EndpointPort {
@@ -329,6 +336,9 @@ fn add_service(cluster: &mut Cluster, mut service: Service, reach: Reach, sliced
         });
         slice.ports = ports.collect();
         slice.endpoints[1].ready = at.is_multiple_of(2);
+        for (endpoint, node) in slice.endpoints.iter_mut().zip(on) {
+            endpoint.node = node.map(str::to_owned);
+        }
         // Some say which pod of theirs it is.
         let first = &slice.endpoints[0].addresses[0];
         let named =
@@ -341,7 +351,7 @@ fn add_service(cluster: &mut Cluster, mut service: Service, reach: Reach, sliced
 
 pub(crate) fn case() -> impl Strategy<Value = Case> {
     let workloads = proptest::collection::vec(workload(), 2..8);
-    let services = proptest::collection::vec(service(), 0..3);
+    let services = proptest::collection::vec(service(), 0..4);
     let network_policies = proptest::collection::vec(network_policy(), 0..5);
     let cluster_policies = proptest::collection::vec(cluster_policy(), 0..5);
     let scope = select(vec![Scope::All, Scope::Node("n1".to_owned())]);

@@ -7,7 +7,8 @@ use chainkit_policy::{Party, Verdict};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 /// Features that are taken away to see whether a verdict changes.
-pub(crate) const REMOVABLE: [&str; 6] = ["tiers", "Pass", "except", "named port", "endPort", "service"];
+pub(crate) const REMOVABLE: [&str; 7] =
+    ["tiers", "Pass", "except", "named port", "endPort", "service", "internalTrafficPolicy"];
 /// A feature of its own kind: that an address of it was denied.
 pub(crate) const V6: &str = "IPv6";
 
@@ -94,8 +95,10 @@ pub(crate) fn without(cluster: &Cluster, what: &str) -> Cluster {
             }
         }
     }
-    if what == "service" {
-        cluster.services.clear();
+    match what {
+        "service" => cluster.services.clear(),
+        "internalTrafficPolicy" => cluster.services.iter_mut().for_each(|service| service.stays_on_node = false),
+        _ => {}
     }
     cluster
 }

@@ -22,8 +22,10 @@ pub(crate) const PROXIES: [Proxy; 2] = [Proxy::Iptables, Proxy::Nftables];
 pub(crate) struct Front {
     pub(crate) address: Ipv4Addr,
     pub(crate) port: u16,
-    /// None: it is rejected, as kube-proxy does.
+    /// None: it is rejected, as kube-proxy does where a service has none.
     pub(crate) backends: Vec<SocketAddrV4>,
+    /// Whether it is dropped instead, as kube-proxy does where all are on other nodes and traffic is to stay on this one.
+    pub(crate) drops: bool,
     /// Whether a client meets the same backend again (`sessionAffinity: ClientIP`).
     pub(crate) affinity: bool,
     /// Whether what is forwarded bears the node's address (node ports with `externalTrafficPolicy: Cluster`).
@@ -33,7 +35,7 @@ pub(crate) struct Front {
 impl Front {
     pub(crate) fn new(address: Ipv4Addr, port: u16, backends: &[(Ipv4Addr, u16)]) -> Self {
         let backends = backends.iter().map(|(address, port)| SocketAddrV4::new(*address, *port)).collect();
-        Self { address, port, backends, affinity: false, masquerade: false }
+        Self { address, port, backends, drops: false, affinity: false, masquerade: false }
     }
 }
 
@@ -68,10 +70,10 @@ fn feed(node: &Netns, command: &[&str], rules: &str) -> bool {
 fn iptables(fronts: &[Front]) -> String {
     let mut chains = String::from("*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n");
     let (mut rules, mut rejects) = (String::new(), String::new());
-    for (front, Front { address, port, backends, affinity, masquerade }) in fronts.iter().enumerate() {
+    for (front, Front { address, port, backends, drops, affinity, masquerade }) in fronts.iter().enumerate() {
         let met = format!("-p tcp -d {address}/32 --dport {port}");
         if backends.is_empty() {
-            writeln!(rejects, "-A FORWARD {met} -j REJECT").unwrap();
+            writeln!(rejects, "-A FORWARD {met} -j {}", if *drops { "DROP" } else { "REJECT" }).unwrap();
             continue;
         }
         writeln!(chains, ":SVC-{front} - [0:0]").unwrap();
@@ -106,10 +108,10 @@ fn iptables(fronts: &[Front]) -> String {
 
 fn nftables(fronts: &[Front]) -> String {
     let (mut chains, mut dispatch, mut rejects) = (String::new(), String::new(), String::new());
-    for (front, Front { address, port, backends, affinity, masquerade }) in fronts.iter().enumerate() {
+    for (front, Front { address, port, backends, drops, affinity, masquerade }) in fronts.iter().enumerate() {
         let met = format!("ip daddr {address} tcp dport {port}");
         if backends.is_empty() {
-            writeln!(rejects, "{met} reject").unwrap();
+            writeln!(rejects, "{met} {}", if *drops { "drop" } else { "reject" }).unwrap();
             continue;
         }
         writeln!(dispatch, "{met} goto svc-{front}").unwrap();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::probe::{Answer, connects, echo, is_silent, tcp};
 use crate::proxy::{Front, PROXIES, Proxy};
-use crate::stage::{SOON, Stage, app, at, deny_all, host, isolate, policy, service, slice};
+use crate::stage::{SOON, Stage, Watch, app, at, deny_all, host, isolate, policy, service, slice};
 use crate::talk::{End, PORT, Talk};
 
 const SERVICE: Ipv4Addr = Ipv4Addr::new(172, 20, 0, 7);
@@ -96,32 +96,122 @@ fn session_affinity_changes_nothing_about_the_verdict() {
     }
 }
 
+/// `service`, whose traffic stays on the node or not.
+fn kept(mut service: Value, which: &str, policy: &str) -> Value {
+    service["spec"][which] = policy.into();
+    service
+}
+
 #[test]
-fn where_traffic_stays_on_the_node_its_own_backends_are_asked() {
-    for (proxy, which) in PROXIES.into_iter().zip(["internalTrafficPolicy", "externalTrafficPolicy"]) {
+fn where_traffic_stays_on_the_node_its_own_backends_alone_are_asked() {
+    for proxy in PROXIES {
         let Some((stage, [cart, web, _])) = staged() else { return };
-        let _servers = echo(End::v4(&web), PORT);
         let far = stage.lab.remote_pod("shop", "far").unwrap();
+        let _servers = [echo(End::v4(&web), PORT), echo(End::new(stage.lab.world(), far), PORT)];
         let all = [(web.ip4, NODE_NAME), (far, OTHER_NODE_NAME)];
-        let balancer = Ipv4Addr::new(203, 0, 113, 7);
         // The rules of this node know of its own backend alone.
-        let fronts = [forwarded(&all[..1]), Front { address: balancer, ..forwarded(&all[..1]) }];
-        if !proxy.install(stage.lab.node(), &fronts) {
+        if !proxy.install(stage.lab.node(), &[forwarded(&all[..1])]) {
             continue;
         }
-        let mut local = service("shop/web", SERVICE, SERVICE_PORT, PORT);
-        local["spec"][which] = "Local".into();
-        local["spec"]["type"] = "LoadBalancer".into();
-        local["status"]["loadBalancer"]["ingress"] = json!([{"ip": balancer}]);
-        let cluster = [local, slice("shop/web", PORT, &all)];
+        let met = at(SERVICE, SERVICE_PORT);
+        let apply = |policy: &str, peers: &[Value]| {
+            let service = kept(service("shop/web", SERVICE, SERVICE_PORT, PORT), "internalTrafficPolicy", policy);
+            stage.apply(&[service, slice("shop/web", PORT, &all), allow(peers, PORT)], &[]);
+            // What was saved with it says the same of it.
+            stage.run("polload", &["verify"]);
+        };
+        apply("Local", &[app("web")]);
+        (0..3).for_each(|_| connects(End::v4(&cart), met));
+        apply("Local", &[app("far")]);
+        is_silent(End::v4(&cart), met);
+        assert!(proxy.install(stage.lab.node(), &[forwarded(&all)]));
+        apply("Cluster", &[app("web")]);
+        (0..3).for_each(|_| is_silent(End::v4(&cart), met));
+        apply("Cluster", &[app("web"), app("far")]);
+        (0..4).for_each(|_| connects(End::v4(&cart), met));
+    }
+}
+
+#[test]
+fn where_traffic_stays_on_the_node_and_no_backend_is_there_it_comes_to_the_nodes_own_drop() {
+    for proxy in PROXIES {
+        let Some((stage, [cart, ..])) = staged() else { return };
+        let far = stage.lab.remote_pod("shop", "far").unwrap();
+        // A rule that answers shows whether policy lets it come that far.
+        if !proxy.install(stage.lab.node(), &[forwarded(&[])]) {
+            continue;
+        }
+        let met = at(SERVICE, SERVICE_PORT);
+        let kept = kept(service("shop/web", SERVICE, SERVICE_PORT, PORT), "internalTrafficPolicy", "Local");
+        let elsewhere = slice("shop/web", PORT, &[(far, OTHER_NODE_NAME)]);
+        stage.apply(&[kept.clone(), elsewhere.clone(), deny_all("shop")], &[]);
+        assert_eq!(tcp(End::v4(&cart), met, SOON), Answer::Refused, "{proxy:?}");
+        assert!(proxy.install(stage.lab.node(), &[Front { drops: true, ..forwarded(&[]) }]));
+        is_silent(End::v4(&cart), met);
+        // One that is met from outside too is sent to any backend by some proxies, so all are asked.
+        assert!(proxy.install(stage.lab.node(), &[forwarded(&[])]));
+        let mut open = kept;
+        open["spec"]["externalIPs"] = json!(["203.0.113.7"]);
+        stage.apply(&[open, elsewhere, deny_all("shop")], &[]);
+        is_silent(End::v4(&cart), met);
+    }
+}
+
+#[test]
+fn at_addresses_from_outside_all_backends_are_asked_whatever_stays_on_the_node() {
+    for (proxy, which) in PROXIES.into_iter().zip(["internalTrafficPolicy", "externalTrafficPolicy"]) {
+        let Some((stage, [cart, web, _])) = staged() else { return };
+        let far = stage.lab.remote_pod("shop", "far").unwrap();
+        let _servers = [echo(End::v4(&web), PORT), echo(End::new(stage.lab.world(), far), PORT)];
+        let all = [(web.ip4, NODE_NAME), (far, OTHER_NODE_NAME)];
+        let balancer = Ipv4Addr::new(203, 0, 113, 7);
+        // A pod's packets to it go to any backend, as if they had gone out and come in again.
+        let stays = which == "internalTrafficPolicy";
+        let inside = forwarded(if stays { &all[..1] } else { &all });
+        if !proxy.install(stage.lab.node(), &[inside, Front { address: balancer, ..forwarded(&all) }]) {
+            continue;
+        }
+        let mut service = kept(service("shop/web", SERVICE, SERVICE_PORT, PORT), which, "Local");
+        service["spec"]["type"] = "LoadBalancer".into();
+        service["status"]["loadBalancer"]["ingress"] = json!([{"ip": balancer}]);
+        let cluster = [service, slice("shop/web", PORT, &all)];
         let apply = |peers: &[Value]| stage.apply(&[&cluster[..], &[allow(peers, PORT)]].concat(), &[]);
+        apply(&[app("web"), app("far")]);
         for address in [SERVICE, balancer] {
-            apply(&[app("web"), app("far")]);
-            connects(End::v4(&cart), at(address, SERVICE_PORT));
-            apply(&[app("far")]);
-            is_silent(End::v4(&cart), at(address, SERVICE_PORT));
+            (0..4).for_each(|_| connects(End::v4(&cart), at(address, SERVICE_PORT)));
+        }
+        apply(&[app("web")]);
+        is_silent(End::v4(&cart), at(balancer, SERVICE_PORT));
+        if stays {
+            connects(End::v4(&cart), at(SERVICE, SERVICE_PORT));
+        } else {
+            is_silent(End::v4(&cart), at(SERVICE, SERVICE_PORT));
         }
     }
+}
+
+#[test]
+fn a_change_of_what_stays_on_the_node_alone_is_followed() {
+    let Some((stage, [cart, web, _])) = staged() else { return };
+    let far = stage.lab.remote_pod("shop", "far").unwrap();
+    let _servers = echo(End::v4(&web), PORT);
+    let on = |node| slice("shop/web", PORT, &[(web.ip4, NODE_NAME), (far, node)]);
+    let of = |policy| kept(service("shop/web", SERVICE, SERVICE_PORT, PORT), "internalTrafficPolicy", policy);
+    if !Proxy::Iptables.install(stage.lab.node(), &[forwarded(&[(web.ip4, NODE_NAME)])]) {
+        return;
+    }
+    let met = at(SERVICE, SERVICE_PORT);
+    let more = [of("Local"), on(OTHER_NODE_NAME), allow(&[app("web")], PORT)];
+    let mut watch = Watch::start(&stage, &[&stage.objects()[..], &more].concat(), &[]);
+    connects(End::v4(&cart), met);
+    watch.change("MODIFIED", &of("Cluster"));
+    is_silent(End::v4(&cart), met);
+    watch.change("MODIFIED", &of("Local"));
+    connects(End::v4(&cart), met);
+    watch.change("MODIFIED", &on(NODE_NAME));
+    is_silent(End::v4(&cart), met);
+    watch.change("MODIFIED", &on(OTHER_NODE_NAME));
+    connects(End::v4(&cart), met);
 }
 
 #[test]
