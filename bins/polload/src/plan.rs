@@ -1,6 +1,7 @@
 //! `polload plan`: what putting policy in force on this node would change, and which live connections it would end.
 
 mod changes;
+mod ends;
 mod shadow;
 
 use std::time::Duration;

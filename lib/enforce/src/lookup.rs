@@ -70,6 +70,13 @@ impl<'a> Lookup<'a> {
         self.row(side, self.class(peer, marks), transport, port)
     }
 
+    /// Whether what is opened to an address and port leads to a service.
+    #[must_use]
+    pub fn is_service(&self, peer: IpAddr, protocol: u8, port: u16) -> bool {
+        let peer = peer.to_canonical();
+        self.service(peer, self.marks(peer), protocol, port).is_some()
+    }
+
     /// The class of an address.
     #[must_use]
     pub fn class_of(&self, peer: IpAddr) -> u32 {

@@ -33,6 +33,7 @@ mod lasting;
 mod observers;
 mod operate;
 mod pins;
+mod plan;
 mod policed;
 mod rival;
 mod stage;
