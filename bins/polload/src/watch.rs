@@ -205,7 +205,7 @@ impl<'a> Watch<'a> {
         let changes = state.len();
         let numbered = numbered(keeper);
         let tables = Tables::compile(state.into_cluster(), &ask.node.how, root, &numbered)?;
-        tell_problems(&tables, log);
+        tell_problems(&tables, &ask.node.how, log);
         let draft = prepare(keeper.store(), &tables)?;
         let made = chainkit_enforce::kernel::make(tables.compiler.image()).map_err(bpf_failure)?;
         let mut marker = marker(&tables, ask.node.how.kept());

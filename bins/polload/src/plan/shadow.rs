@@ -92,7 +92,7 @@ pub(super) fn run(
     let keeper = Keeper::new(&datapath, root);
     keeper.settle(&node_lock(root)?).map_err(failure)?;
     let tables = Tables::compile(cluster, &node.how, root, &BTreeMap::new())?;
-    tell_problems(&tables, log);
+    tell_problems(&tables, &node.how, log);
     let made = chainkit_enforce::kernel::make(tables.compiler.image()).map_err(bpf_failure)?;
     let rules: BTreeMap<u32, RuleEntry> = tables.compiler.rules().into_iter().map(|rule| (rule.number, rule)).collect();
     let shadow = Shadow { keeper, root: root.clone() };

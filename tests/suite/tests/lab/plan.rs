@@ -3,9 +3,10 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use chainkit_lab::NODE_NAME;
+use chainkit_lab::{NODE_NAME, program};
 use serde_json::Value;
 
+use crate::dump::records;
 use crate::policed::{POLICIES, Policed};
 use crate::stage::{SOON, at, eventually, on_node};
 
@@ -58,5 +59,30 @@ fn a_connection_that_would_end_is_told_once_and_not_after_it_was_denied() {
         // The other end of it is no more denied than before.
         let closed = POLICIES.replace("    ports: [{port: sql}]\n", "    ports: [{port: 1}]\n");
         assert_eq!(ends(&node, &closed), (1, vec!["shop/web opened by pod".to_owned()]));
+    });
+}
+
+#[test]
+fn a_namespace_that_is_named_and_not_there_is_told() {
+    on_node(|lab| {
+        let node = Policed::new(lab);
+        let [objects, policies] = node.files(POLICIES);
+        let told = |arguments: &[&str]| {
+            let mut command = lab.node().command(program("polload").unwrap());
+            command.env("CHAINKIT_ROOT", lab.root()).args(["plan", "--node", NODE_NAME, "--log", "json"]);
+            let output = command.args([&objects, &policies]).args(arguments).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            let told = records(&String::from_utf8(output.stderr).unwrap());
+            let of_namespace = |one: &Value| {
+                one["message"].as_str().filter(|text| text.contains("no such namespace")).map(str::to_owned)
+            };
+            told.iter().filter_map(of_namespace).collect::<Vec<_>>()
+        };
+        assert!(told(&["--namespace-mode", "shop=audit", "--exclude-namespace", "shop"]).is_empty());
+        let told = told(&["--namespace-mode", "shoop=audit", "--exclude-namespace", "kube-systen"]);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told[0].starts_with("--namespace-mode shoop:") && told[1].starts_with("--exclude-namespace kube-systen:")
+        );
     });
 }
