@@ -84,6 +84,7 @@ fn of_subject(
                 return Err(Box::new(Counterexample {
                     kind: "Counterexample",
                     generation: snapshot.generation,
+                    set: snapshot.which,
                     what: What::Verdict,
                     table: None,
                     entry: None,

@@ -152,6 +152,7 @@ fn counterexample(
     Counterexample {
         kind: "Counterexample",
         generation: snapshot.generation,
+        set: snapshot.which,
         what: What::Packet,
         table: None,
         entry: None,

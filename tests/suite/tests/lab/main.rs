@@ -40,3 +40,4 @@ mod stage;
 mod status;
 mod upgrade;
 mod verify;
+mod verify_sets;

@@ -13,25 +13,32 @@ use serde_json::{Value, json};
 use crate::policed::{POLICIES, Policed};
 use crate::stage::on_node;
 
-fn verify(node: &Policed<'_>) -> (Option<i32>, Value) {
+pub(crate) fn verify(node: &Policed<'_>) -> (Option<i32>, Value) {
     let (code, said) = node.run("polload", &["verify"]);
     assert_eq!(said.len(), 1, "{said:?}");
     (code, said[0].clone())
 }
 
 #[track_caller]
-fn is_verified(node: &Policed<'_>) -> Value {
+pub(crate) fn is_verified(node: &Policed<'_>) -> Value {
     let (code, said) = verify(node);
     assert_eq!((code, said["kind"].as_str()), (Some(0), Some("Verified")), "{said}");
     said
 }
 
-/// What it finds has to be in this table; the finding.
+/// What it finds has to be in this table of what is in force; the finding.
 #[track_caller]
 fn is_found(node: &Policed<'_>, table: &str) -> Value {
+    is_found_in(node, "in-force", table)
+}
+
+/// The same of a set of tables by name.
+#[track_caller]
+pub(crate) fn is_found_in(node: &Policed<'_>, set: &str, table: &str) -> Value {
     let (code, said) = verify(node);
     assert_eq!((code, said["kind"].as_str()), (Some(1), Some("Counterexample")), "{table}: {said}");
     assert_eq!((said["what"].as_str(), said["table"].as_str()), (Some("entry"), Some(table)), "{said}");
+    assert_eq!(said["set"], set, "{said}");
     assert_ne!(said["expected"], said["found"], "{said}");
     said
 }
@@ -112,7 +119,7 @@ fn what_was_applied_is_verified_in_each_mode_and_leaves_no_trace_but_hits_of_rul
         for mode in ["enforce", "audit", "observe"] {
             node.apply(POLICIES, &["--mode", mode]);
             let said = is_verified(&node);
-            assert_eq!(said["endpoints"], 3, "{said}");
+            assert_eq!((&said["endpoints"], &said["sets"]), (&json!(3), &json!(["in-force"])), "{said}");
             assert!(said["entries"].as_u64().unwrap() > 40, "{said}");
             assert!(said["boundaries"].as_u64().unwrap() > 5000, "{said}");
             assert!((90..=3 * 64 + 6).contains(&said["packets"].as_u64().unwrap()), "{said}");
