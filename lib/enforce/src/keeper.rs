@@ -19,7 +19,7 @@ use chainkit_cluster::{EndpointRecord, EndpointStore};
 
 use crate::image::Image;
 use crate::kernel;
-use crate::store::{Draft, Marker, PodEntry, Pods, Saved, Store, StoreError};
+use crate::store::{Draft, Marker, PodEntry, Pods, Refused, Saved, Store, StoreError};
 use crate::subjects::Standing;
 
 /// What can go wrong.
@@ -313,6 +313,7 @@ impl<'a> Keeper<'a> {
         marker.deadline = confirm.map(|after| unix_now() + after.as_secs());
         marker.boot_id = boot_id();
         self.store.set_marker(&marker)?;
+        self.store.set_refused(&Refused::default())?;
         self.tidy(lock)?;
         Ok((generation, folder))
     }

@@ -28,7 +28,7 @@ pub use keeper::{InForce, KeepError, Keeper, POLICY_LOCK, Prepared, boot_id, tag
 pub use lookup::{Answer, Lookup};
 pub use store::{
     Draft, MAX_LINE_BYTES, MAX_LINES_BYTES, MAX_PODS_BYTES, MAX_TABLES_BYTES, Marker, NamespaceEntry, ObjectLines,
-    POLICY_FOLDER, PodEntry, Pods, PolicyRef, RuleAction, RuleChange, RuleDirection, RuleEntry, RulesInForce, Saved,
-    Store, StoreError,
+    POLICY_FOLDER, PodEntry, Pods, PolicyRef, Refusal, Refused, RuleAction, RuleChange, RuleDirection, RuleEntry,
+    RulesInForce, Saved, Store, StoreError,
 };
 pub use subjects::Standing;

@@ -35,6 +35,7 @@ mod operate;
 mod pins;
 mod plan;
 mod policed;
+mod refused;
 mod rival;
 mod stage;
 mod status;
