@@ -102,7 +102,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (store, log) = (Store::below(root.path()), Log::new("polload", LogFormat::Text));
         let mut refusals = Refusals::default();
-        let mut noted = |refusals: &mut Refusals| {
+        let noted = |refusals: &mut Refusals| {
             refusals.note_down(&store, &log);
             let refused = store.refused().unwrap();
             refused.objects.into_iter().map(|one| format!("{}: {}", one.object, one.reason)).collect::<Vec<_>>()

@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 
 use chainkit_abi::set_of;
 use chainkit_bpf::{Datapath, NodeLock, Pins, TableSet};
-use chainkit_lab::{Lab, NODE_NAME, Pod, PodSpec, program};
+use chainkit_lab::{Lab, NODE_NAME, Pod, PodSpec, Running, program};
 use serde_json::{Value, json};
 
 use crate::dump::records;
@@ -99,6 +98,13 @@ impl<'a> Policed<'a> {
         (output.status.code(), said)
     }
 
+    /// Starts a `polload` that goes on until it is dropped.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        let mut command = self.lab.node().command(program("polload").unwrap());
+        command.env("CHAINKIT_ROOT", self.lab.root()).args(arguments);
+        Running::start(command).unwrap()
+    }
+
     /// The pods, nodes and namespaces, with a name for a port of the database.
     fn objects(&self) -> Value {
         let mut objects = self.lab.objects();
@@ -138,28 +144,5 @@ impl<'a> Policed<'a> {
     pub(crate) fn tables(&self) -> TableSet {
         let datapath = self.datapath();
         datapath.tables_at(set_of(datapath.judging())).unwrap().unwrap()
-    }
-}
-
-/// A `polload` that goes on until this is dropped.
-pub(crate) struct Running(Child);
-
-impl Running {
-    pub(crate) fn start(node: &Policed<'_>, arguments: &[&str]) -> Self {
-        let mut command: Command = node.lab.node().command(program("polload").unwrap());
-        command.env("CHAINKIT_ROOT", node.lab.root()).args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-        Self(command.spawn().unwrap())
-    }
-
-    /// Its process.
-    pub(crate) fn id(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 use chainkit_lab::NODE_NAME;
 use serde_json::{Value, json};
 
-use crate::policed::{POLICIES, Policed, Running};
+use crate::policed::{POLICIES, Policed};
 use crate::stage::{eventually, on_node};
 
 /// What `status` says is wrong.
@@ -52,7 +52,7 @@ fn a_policy_that_cannot_be_used_is_a_fault_until_it_is_mended_or_gone() {
         let datapath = node.datapath();
         let (good, bad) = (free(&json!([{"ports": [{"port": 7}]}])), free(&json!("everything")));
 
-        let watch = Running::start(&node, &arguments);
+        let watch = node.start(&arguments);
         tell(&mut writer, "ADDED", &good);
         eventually("policy is in force", || datapath.judging() != 0);
         eventually("nothing is wrong", || is_fine(&node));
@@ -74,7 +74,7 @@ fn a_policy_that_cannot_be_used_is_a_fault_until_it_is_mended_or_gone() {
         drop(watch);
         assert!(is_refused(&node));
         let before = datapath.judging();
-        let watch = Running::start(&node, &arguments);
+        let watch = node.start(&arguments);
         tell(&mut writer, "ADDED", &bad);
         eventually("it is followed again", || datapath.judging() != before);
         eventually("it is refused from the start", || is_refused(&node));

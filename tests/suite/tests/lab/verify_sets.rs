@@ -7,7 +7,7 @@ use chainkit_bpf::{Pod as Plain, Table, TableSet};
 use chainkit_lab::NODE_NAME;
 use serde_json::json;
 
-use crate::policed::{POLICIES, Policed, Running};
+use crate::policed::{POLICIES, Policed};
 use crate::stage::{eventually, on_node};
 use crate::verify::{is_found_in, is_verified, verify};
 
@@ -78,18 +78,14 @@ fn a_shadow_is_verified_for_as_long_as_it_is_loaded() {
         node.apply(POLICIES, &[]);
         let datapath = node.datapath();
         let [objects, policies] = node.files(&POLICIES.replace("port: 5432", "port: 5434"));
-        let shadow = Running::start(&node, &["plan", "--shadow", "--node", NODE_NAME, &objects, &policies]);
+        let shadow = node.start(&["plan", "--shadow", "--node", NODE_NAME, &objects, &policies]);
         eventually("the shadow is loaded", || datapath.shadow() != 0);
         assert_eq!(is_verified(&node)["sets"], json!(["in-force", "shadow"]));
         let tables = datapath.tables_at(set_of(datapath.shadow())).unwrap().unwrap();
         spoil_some(&node, (&tables, "shadow"));
         spoil_subject(&node, (&tables, "shadow"));
         is_verified(&node);
-        nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(i32::try_from(shadow.id()).unwrap()),
-            nix::sys::signal::Signal::SIGTERM,
-        )
-        .unwrap();
+        shadow.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
         eventually("the shadow is gone", || datapath.shadow() == 0);
         drop(shadow);
         assert_eq!(is_verified(&node)["sets"], json!(["in-force"]));
@@ -110,7 +106,7 @@ fn the_second_set_of_a_watch_is_verified_while_it_runs() {
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
         let mut writer = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
         let arguments = ["watch", "--node", NODE_NAME, &objects, &policies, fifo.to_str().unwrap()];
-        let watch = Running::start(&node, &arguments);
+        let watch = node.start(&arguments);
         let second = || {
             let first = set_of(datapath.judging());
             let tag = datapath.tag(first);
