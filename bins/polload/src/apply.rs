@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::inputs::Inputs;
-use crate::kernel::modes::NodeArgs;
+use crate::kernel::modes::{How, NodeArgs};
 use crate::kernel::tables::{Size, Tables};
 use crate::kernel::{failure, install, node_lock, numbered, policy_lock, settle, store_failure, tell};
 use crate::plan;
@@ -115,7 +115,7 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     settle(&keeper, root, log)?;
     let numbered = numbered(&keeper);
     let tables = Tables::compile(cluster, &ask.node.how, root, &numbered)?;
-    tell_problems(&tables, log);
+    tell_problems(&tables, &ask.node.how, log);
     progress.step();
     let draft = prepare(keeper.store(), &tables)?;
     progress.step();
@@ -209,7 +209,8 @@ fn digest(tables: &Tables) -> String {
 }
 
 /// What could not be taken as it stands.
-pub(crate) fn tell_problems(tables: &Tables, log: &Log) {
+pub(crate) fn tell_problems(tables: &Tables, how: &How, log: &Log) {
+    how.tell_missing(&tables.live.engine().world().cluster, log);
     for problem in tables.live.engine().problems() {
         log.warning(problem.to_string());
     }

@@ -1,6 +1,7 @@
 //! `polload plan`: what putting policy in force on this node would change, and which live connections it would end.
 
 mod changes;
+mod ends;
 mod shadow;
 
 use std::time::Duration;
@@ -53,7 +54,7 @@ pub(crate) fn tell(cluster: Cluster, node: &NodeArgs, output: OutputArgs, log: &
     let datapath = open(root)?;
     let before = changes::Before::find(datapath.as_ref(), root, log)?;
     let tables = Tables::compile(cluster, &node.how, root, &before.rules)?;
-    tell_problems(&tables, log);
+    tell_problems(&tables, &node.how, log);
     let changes = changes::changes(datapath.as_ref(), root, &before, &tables)?;
     let mut out = std::io::stdout().lock();
     if output.format() == Format::Table && changes.len() == 1 {

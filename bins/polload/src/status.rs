@@ -4,6 +4,7 @@ mod faults;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,11 @@ pub(crate) fn run(ask: &Ask, _log: &Log) -> anyhow::Result<Exit> {
     Datapath::require_privileges().map_err(bpf_failure)?;
     let mut faults = Faults::default();
     let mut told = Vec::new();
-    let marker = faults.of_file(chainkit_enforce::Store::below(root).marker()).flatten();
+    let store = chainkit_enforce::Store::below(root);
+    let marker = faults.of_file(store.marker()).flatten();
+    if let Some(refused) = faults.of_file(store.refused()) {
+        faults.refused(&refused);
+    }
     match Datapath::open(&Pins::below(root)).map_err(bpf_failure)? {
         None => {
             told.push(Told::PolicyStatus(PolicyStatus::none(marker.as_ref())));
@@ -126,7 +131,9 @@ fn of_datapath(
                     faults.wrong_rules(&pod, &interface);
                 }
             }
-            if !standing.known {
+            if !standing.known && pod.is_empty() {
+                faults.nameless(&interface, &addresses(&records, &endpoint), &standing);
+            } else if !standing.known {
                 faults.unknown_pod(&pod, &interface, standing.isolated != 0);
             }
             told.push(Told::EndpointPolicy(endpoint_policy(pod, interface, &endpoint, &standing, &policies)));
@@ -177,6 +184,12 @@ fn title(records: &[EndpointRecord], endpoint: &Endpoint) -> (String, String) {
         Some((_, interface)) => (String::new(), interface.host_name.clone()),
         None => (String::new(), format!("index {}", endpoint.ifindex)),
     }
+}
+
+/// Addresses of an endpoint, as far as they are known.
+fn addresses(records: &[EndpointRecord], endpoint: &Endpoint) -> Vec<IpAddr> {
+    let is_its = |record: &&EndpointRecord| record.interfaces.iter().any(|one| one.host_ifindex == endpoint.ifindex);
+    records.iter().find(is_its).map(|record| record.addresses.clone()).unwrap_or_default()
 }
 
 /// By number of rules the policies that decide anything there.

@@ -1,13 +1,15 @@
 //! `polload verify`: what this node's kernel has in force, read back and held against the objects that it was made of.
 //!
 //! Three steps, of which each takes for granted what the one before has shown: every entry is the one that was written ([`entries`]);
-//! what the entries mean is what the objects say ([`meaning`]); and the programs do what the entries mean ([`packets`]).
+//! what the entries mean is what the objects say ([`meaning`]); and the programs do what the entries mean ([`packets`]). Sets of tables that do
+//! not judge now are held against their own files by the first two steps, as far as they are there ([`Which`]).
 
 mod boundaries;
 mod entries;
 mod frame;
 mod meaning;
 mod packets;
+mod second;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -15,7 +17,7 @@ mod tests;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use chainkit_bpf::Datapath;
+use chainkit_bpf::{Datapath, TableSet};
 use chainkit_cli::{Exit, Log, OutputArgs, RootArgs, Row, write_rows};
 use clap::Args;
 use serde::Serialize;
@@ -44,6 +46,8 @@ pub(crate) struct Ask {
 struct Verified {
     kind: &'static str,
     generation: u32,
+    /// The sets of tables that were looked at.
+    sets: Vec<Which>,
     /// Endpoints that policy judges.
     endpoints: usize,
     /// Entries read back and held against those that were written.
@@ -57,11 +61,13 @@ struct Verified {
 }
 
 impl Row for Verified {
-    const HEADER: &'static [&'static str] = &["GENERATION", "ENDPOINTS", "ENTRIES", "BOUNDARIES", "PACKETS", "RESULT"];
+    const HEADER: &'static [&'static str] =
+        &["GENERATION", "SETS", "ENDPOINTS", "ENTRIES", "BOUNDARIES", "PACKETS", "RESULT"];
 
     fn cells(&self) -> Vec<String> {
         vec![
             self.generation.to_string(),
+            self.sets.iter().map(|set| set.name()).collect::<Vec<_>>().join(", "),
             self.endpoints.to_string(),
             self.entries.to_string(),
             self.boundaries.to_string(),
@@ -71,11 +77,48 @@ impl Row for Verified {
     }
 }
 
+/// A set of tables in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Which {
+    /// It judges.
+    InForce,
+    /// The kernel goes back to it unless what is in force is confirmed in time.
+    Fallback,
+    /// It decides nothing, and tells what it would.
+    Shadow,
+    /// A running `polload watch` writes the next change into it, and has it in force then.
+    Second,
+}
+
+impl Which {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::InForce => "in-force",
+            Self::Fallback => "fallback",
+            Self::Shadow => "shadow",
+            Self::Second => "second",
+        }
+    }
+
+    /// What it is, in a sentence.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::InForce => "what is in force",
+            Self::Fallback => "what the kernel goes back to",
+            Self::Shadow => "the shadow",
+            Self::Second => "the second set of polload watch",
+        }
+    }
+}
+
 /// The first thing that is not as it should be.
 #[derive(Clone, Debug, Serialize)]
 struct Counterexample {
     kind: &'static str,
+    /// The generation that judges by the set.
     generation: u32,
+    set: Which,
     what: What,
     /// The table that an entry is wrong in.
     table: Option<&'static str>,
@@ -134,8 +177,12 @@ impl Row for Counterexample {
             What::Verdict => "verdict",
             What::Packet => "packet",
         };
+        let what = match self.set {
+            Which::InForce => what.to_owned(),
+            other => format!("{what} of {}", other.words()),
+        };
         let more = if self.more > 0 { format!("; and {} more", self.more) } else { String::new() };
-        vec![what.to_owned(), place, self.expected.clone(), self.found.clone(), format!("{}{more}", self.means)]
+        vec![what, place, self.expected.clone(), self.found.clone(), format!("{}{more}", self.means)]
     }
 }
 
@@ -151,7 +198,13 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     let mut look = 1;
     let found = loop {
         let found = verify(&datapath, root, !ask.no_packets, look, log);
-        let is_last = look == LOOKS || matches!(found, Ok(Looked::Fine(_) | Looked::Nothing));
+        // The second set was looked at as often.
+        let is_sure = match &found {
+            Ok(Looked::Fine(_) | Looked::Nothing) => true,
+            Ok(Looked::Wrong(counterexample)) => counterexample.set == Which::Second,
+            _ => false,
+        };
+        let is_last = look == LOOKS || is_sure;
         if is_last {
             break found?;
         }
@@ -184,31 +237,71 @@ fn verify(datapath: &Datapath, root: &Path, packets: bool, look: u32, log: &Log)
         Ok(taken) => taken,
         Err(other) => return Ok(other),
     };
+    let generation = snapshot.generation;
+    let mut verified = Verified {
+        kind: "Verified",
+        generation,
+        sets: Vec::new(),
+        endpoints: snapshot.standings.len(),
+        entries: 0,
+        boundaries: 0,
+        packets: 0,
+        ms: 0.0,
+    };
     let wrong = |counterexample| Ok(Looked::Wrong(Box::new(counterexample)));
-    let entries = match entries::compare(datapath, &snapshot, &set)? {
-        Ok(entries) => entries,
+    let boundaries = match tables(datapath, &snapshot, &set, &mut verified)? {
+        Ok(boundaries) => boundaries,
         Err(counterexample) => return wrong(*counterexample),
     };
-    let boundaries = Boundaries::new(&snapshot, boundaries::ALL_UP_TO);
-    let asked = match meaning::compare(&snapshot, &boundaries) {
-        Ok(asked) => asked,
-        Err(counterexample) => return wrong(*counterexample),
-    };
-    let mut sent = 0;
     if packets {
         match packets::send(datapath, &snapshot, &boundaries, look, log)? {
-            packets::Sent::All(packets) => sent = packets,
+            packets::Sent::All(packets) => verified.packets = packets,
             packets::Sent::Wrong(counterexample) => return wrong(*counterexample),
             packets::Sent::Moved => return Ok(Looked::Moved),
         }
     }
-    Ok(Looked::Fine(Verified {
-        kind: "Verified",
-        generation: snapshot.generation,
-        endpoints: snapshot.standings.len(),
-        entries,
-        boundaries: asked,
-        packets: sent,
-        ms: 0.0,
-    }))
+    drop(boundaries);
+    for which in [Which::Fallback, Which::Shadow] {
+        let (other, set) = match Snapshot::other(datapath, root, which, log)? {
+            Ok(Some(taken)) => taken,
+            Ok(None) => continue,
+            Err(other) => return Ok(other),
+        };
+        let found = tables(datapath, &other, &set, &mut verified)?.map(drop);
+        if !other.is_still_there(datapath) {
+            return Ok(Looked::Moved);
+        }
+        if let Err(counterexample) = found {
+            return wrong(*counterexample);
+        }
+    }
+    match second::compare(datapath, root, snapshot, log)? {
+        second::Seen::None => {}
+        second::Seen::Fine(entries) => {
+            verified.sets.push(Which::Second);
+            verified.entries += entries;
+        }
+        second::Seen::Wrong(counterexample) => return wrong(*counterexample),
+    }
+    Ok(Looked::Fine(verified))
+}
+
+/// Holds a set of tables against its files and its objects; what was asked about.
+fn tables<'a>(
+    datapath: &Datapath,
+    snapshot: &'a Snapshot,
+    set: &TableSet,
+    verified: &mut Verified,
+) -> anyhow::Result<Result<Boundaries<'a>, Box<Counterexample>>> {
+    verified.entries += match entries::compare(datapath, snapshot, set)? {
+        Ok(entries) => entries,
+        Err(counterexample) => return Ok(Err(counterexample)),
+    };
+    let boundaries = Boundaries::new(snapshot, boundaries::ALL_UP_TO);
+    verified.boundaries += match meaning::compare(snapshot, &boundaries) {
+        Ok(asked) => asked,
+        Err(counterexample) => return Ok(Err(counterexample)),
+    };
+    verified.sets.push(snapshot.which);
+    Ok(Ok(boundaries))
 }

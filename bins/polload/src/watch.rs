@@ -1,6 +1,7 @@
 //! `polload watch`: follows a cluster, and has each change in force at once.
 
 mod objects;
+mod refused;
 mod sides;
 
 use std::io::Write;
@@ -23,6 +24,7 @@ use crate::kernel::{
     bpf_failure, compile_failure, failure, install, node_lock, numbered, pods, policy_lock, settle, store_failure,
 };
 use objects::OwnNode;
+use refused::Refusals;
 use sides::Sides;
 
 /// What `polload watch` can be asked.
@@ -50,6 +52,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_millis(100);
 /// Connections are judged again this often at most, where only addresses and services change.
 const JUDGE_AGAIN: Duration = Duration::from_millis(500);
+/// The second set lacks nothing for longer than this.
+const BEHIND: Duration = Duration::from_millis(500);
 /// What was written is on the disk for good at most this long after.
 const SYNC: Duration = Duration::from_secs(2);
 /// Files that only grow are written anew once they are so many bytes more than twice what they were.
@@ -84,10 +88,12 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     let in_force = keeper.in_force().map_err(failure)?.generation != 0;
     let mut sources = sources(ask, in_force)?.start().map_err(|error| Failure::usage(error.to_string()))?;
     let rules = numbered(&keeper).len();
-    let Some((state, began)) = first(&mut sources, ask, rules, log)? else {
+    let mut refused = Refusals::default();
+    let Some((state, began)) = first(&mut sources, ask, rules, &mut refused, log)? else {
         return Err(Failure::usage("all sources have ended before they gave anything to go by").into());
     };
     let mut watch = Watch::begin(&keeper, ask, state, began, log)?;
+    refused.note_down(keeper.store(), log);
     let mut out = std::io::stdout();
     watch.tell(&mut out)?;
     loop {
@@ -97,13 +103,16 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
             return Ok(Exit::Fine);
         };
         let came = Instant::now();
-        let changes = heard(events, log);
-        if changes.is_empty() {
-            watch.rest()?;
-            continue;
-        }
-        if watch.follow(changes, came, log)? {
+        let is_quiet = events.is_empty();
+        let changes = heard(events, &mut refused, log);
+        if !changes.is_empty() && watch.follow(changes, came, &mut refused, log)? {
             watch.tell(&mut out)?;
+        }
+        refused.note_down(keeper.store(), log);
+        if is_quiet {
+            watch.rest()?;
+        } else {
+            watch.due()?;
         }
     }
 }
@@ -121,12 +130,18 @@ fn sources(ask: &Ask, in_force: bool) -> anyhow::Result<Follow> {
 }
 
 /// Changes among events; the others are told.
-fn heard(events: Vec<Event>, log: &Log) -> Vec<Change> {
+fn heard(events: Vec<Event>, refused: &mut Refusals, log: &Log) -> Vec<Change> {
     let mut all = Vec::new();
     for event in events {
         match event {
-            Event::Changes(changes) => all.extend(changes),
-            Event::Problem(problem) => log.warning(problem.to_string()),
+            Event::Changes(changes) => {
+                changes.iter().for_each(|change| refused.has_changed(change));
+                all.extend(changes);
+            }
+            Event::Problem(problem) => {
+                refused.add(&problem);
+                log.warning(problem.to_string());
+            }
             Event::Note(note) => log.info(note),
             Event::Listed(_) => {}
             Event::Ended { error, .. } => {
@@ -140,7 +155,13 @@ fn heard(events: Vec<Event>, log: &Log) -> Vec<Change> {
 }
 
 /// What there is once every source has given all it had, and when the last of it came; `None`: they ended without anything.
-fn first(sources: &mut Sources, ask: &Ask, rules: usize, log: &Log) -> anyhow::Result<Option<(ClusterState, Instant)>> {
+fn first(
+    sources: &mut Sources,
+    ask: &Ask,
+    rules: usize,
+    refused: &mut Refusals,
+    log: &Log,
+) -> anyhow::Result<Option<(ClusterState, Instant)>> {
     let count = ask.inputs.len() + usize::from(ask.api.api);
     let mut listed = vec![false; count];
     let mut state = ClusterState::default();
@@ -165,7 +186,7 @@ fn first(sources: &mut Sources, ask: &Ask, rules: usize, log: &Log) -> anyhow::R
                 *listed = true;
             }
         }
-        let changes = heard(events, log);
+        let changes = heard(events, refused, log);
         if !changes.is_empty() {
             came = Instant::now();
         }
@@ -205,7 +226,7 @@ impl<'a> Watch<'a> {
         let changes = state.len();
         let numbered = numbered(keeper);
         let tables = Tables::compile(state.into_cluster(), &ask.node.how, root, &numbered)?;
-        tell_problems(&tables, log);
+        tell_problems(&tables, &ask.node.how, log);
         let draft = prepare(keeper.store(), &tables)?;
         let made = chainkit_enforce::kernel::make(tables.compiler.image()).map_err(bpf_failure)?;
         let mut marker = marker(&tables, ask.node.how.kept());
@@ -260,15 +281,25 @@ impl<'a> Watch<'a> {
     }
 
     /// Has changes in force; false: they change nothing here, or could not be had in force, which is told.
-    fn follow(&mut self, changes: Vec<Change>, came: Instant, log: &Log) -> anyhow::Result<bool> {
+    fn follow(
+        &mut self,
+        changes: Vec<Change>,
+        came: Instant,
+        refused: &mut Refusals,
+        log: &Log,
+    ) -> anyhow::Result<bool> {
         let count = changes.len();
         let changes = self.own.own(changes);
         let update = self.tables.live.apply(changes.clone());
         let concerns = objects::concern(&changes, &update, &self.tables.node);
         let compiled = match self.compile(&update) {
-            Ok(compiled) => compiled,
+            Ok(compiled) => {
+                refused.fits();
+                compiled
+            }
             Err(error) => {
                 self.stale = true;
+                refused.does_not_fit(&format!("{error:#}"));
                 log.error(format!("what was in force before stays: {error:#}"), None);
                 return Ok(false);
             }
@@ -316,7 +347,6 @@ impl<'a> Watch<'a> {
             pods: self.tables.pods.pods.len(),
             us,
         };
-        self.due()?;
         Ok(true)
     }
 
@@ -354,6 +384,10 @@ impl<'a> Watch<'a> {
             self.judged = Instant::now();
             self.updated.generation = self.sides.judge_again().map_err(overtaken)?;
         }
+        // Where it is never quiet.
+        if !self.stale && self.sides.behind_since().is_some_and(|since| since.elapsed() >= BEHIND) {
+            self.sides.catch_up(self.tables.compiler.image(), &self.tables.pods).map_err(overtaken)?;
+        }
         if self.unsynced.is_some_and(|since| since.elapsed() >= SYNC) {
             self.unsynced = None;
             self.saved.sync().map_err(store_failure)?;
@@ -364,7 +398,9 @@ impl<'a> Watch<'a> {
     /// Nothing came for a while: does what could wait.
     fn rest(&mut self) -> anyhow::Result<()> {
         self.sides.check().map_err(overtaken)?;
-        self.sides.catch_up(self.tables.compiler.image(), &self.tables.pods).map_err(overtaken)?;
+        if !self.stale {
+            self.sides.catch_up(self.tables.compiler.image(), &self.tables.pods).map_err(overtaken)?;
+        }
         self.due()?;
         if self.saved.bytes().map_err(store_failure)? > self.folder_bytes * 2 + MUCH {
             self.write_anew()?;
@@ -376,7 +412,8 @@ impl<'a> Watch<'a> {
     fn write_anew(&mut self) -> anyhow::Result<()> {
         let draft = prepare(self.keeper.store(), &self.tables)?;
         let lock = node_lock(&self.ask.node.root.root)?;
-        let marker = marker(&self.tables, self.ask.node.how.kept());
+        let mut marker = marker(&self.tables, self.ask.node.how.kept());
+        marker.options.insert("watch".to_owned(), true.into());
         let folder = self.sides.rename(&lock, draft, marker).map_err(failure)?;
         self.saved = self.keeper.store().open(&folder).map_err(store_failure)?;
         self.folder_bytes = self.saved.bytes().map_err(store_failure)?;

@@ -39,6 +39,9 @@ fn usage_errors_end_with_2_and_print_nothing() {
     for arguments in [
         &[][..],
         &["apply"],
+        &["apply", "-", "--exclude-namespace", "Kube-System"],
+        &["plan", "-", "--namespace-mode", "shop.web=audit"],
+        &["watch", "-", "--namespace-mode", "=audit"],
         &["matrix"],
         &["matrix", "-", "-"],
         &["matrix", "-", "-o", "svg"],

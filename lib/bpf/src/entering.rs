@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use chainkit_abi::{Entering, Key4, Key6, entered, fragment, opened, state, tcp};
+use chainkit_abi::{Entering, entered, opened, state, tcp};
 
 use crate::{
     datapath::Datapath,
@@ -10,6 +10,7 @@ use crate::{
     error::{Context, Error, Result},
     program::Program,
     sys::{self, TestContext},
+    tables::Key,
 };
 
 /// IP protocol number of TCP.
@@ -83,22 +84,12 @@ impl Known {
 
     fn entering(&self, slot: u32) -> Result<Entering> {
         let (tx_flags, rx_flags) = self.flags();
-        let (local_port, remote_port) = (self.local_port.to_be(), self.remote_port.to_be());
-        let (protocol, fragment, pad) = (self.protocol, fragment::NONE, 0);
-        let (key, family) = match (self.local, self.remote) {
-            (IpAddr::V4(local), IpAddr::V4(remote)) => {
-                let (local, remote) = (local.to_bits().to_be(), remote.to_bits().to_be());
-                (sys::words4(&Key4 { local, remote, local_port, remote_port, protocol, fragment, pad }), 4)
-            }
-            (IpAddr::V6(local), IpAddr::V6(remote)) => {
-                let words = |address: std::net::Ipv6Addr| {
-                    let [high, low] = [address.to_bits() >> 64, address.to_bits() & u128::from(u64::MAX)];
-                    [high, low].map(|half| u64::try_from(half).unwrap_or(0).to_be())
-                };
-                let (local, remote) = (words(local), words(remote));
-                (sys::words6(&Key6 { local, remote, local_port, remote_port, protocol, fragment, pad }), 6)
-            }
-            (local, remote) => {
+        let key = Key::of(self.local, self.remote, self.local_port, self.remote_port, self.protocol);
+        let (key, family) = match key {
+            Some(Key::V4(key)) => (sys::words4(&key), 4),
+            Some(Key::V6(key)) => (sys::words6(&key), 6),
+            None => {
+                let (local, remote) = (self.local, self.remote);
                 return Err(Error::Unsupported(format!(
                     "cannot enter a connection between {local} and {remote}: they are of different address families"
                 )));

@@ -41,6 +41,6 @@ pub use pins::{PinnedLink, Pins};
 pub use policy::{Capacities, Table, TableSet};
 pub use program::Program;
 pub use sys::{Direction, TestContext, TestRun, monotonic, run_program};
-pub use tables::{Connection, Family, Key};
+pub use tables::{Connection, ConnectionTables, Family, Key};
 pub use totals::{Totals, Traffic};
 pub use upgrade::{Upgraded, Version, abi_interfaces, remove_abi};

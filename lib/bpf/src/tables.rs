@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
 };
 
 use aya::maps::{HashMap, Map, MapData};
@@ -44,6 +44,65 @@ pub enum Key {
     V4(Key4),
     /// IPv6.
     V6(Key6),
+}
+
+impl Key {
+    /// The key of a connection between two addresses, with ports in host byte order; `None`: the addresses are of different families.
+    #[must_use]
+    pub fn of(local: IpAddr, remote: IpAddr, local_port: u16, remote_port: u16, protocol: u8) -> Option<Self> {
+        let (local_port, remote_port) = (local_port.to_be(), remote_port.to_be());
+        let (fragment, pad) = (fragment::NONE, 0);
+        match (local, remote) {
+            (IpAddr::V4(local), IpAddr::V4(remote)) => {
+                let (local, remote) = (local.to_bits().to_be(), remote.to_bits().to_be());
+                Some(Self::V4(Key4 { local, remote, local_port, remote_port, protocol, fragment, pad }))
+            }
+            (IpAddr::V6(local), IpAddr::V6(remote)) => {
+                let words = |address: Ipv6Addr| {
+                    let [high, low] = [address.to_bits() >> 64, address.to_bits() & u128::from(u64::MAX)];
+                    [high, low].map(|half| u64::try_from(half).unwrap_or(0).to_be())
+                };
+                let (local, remote) = (words(local), words(remote));
+                Some(Self::V6(Key6 { local, remote, local_port, remote_port, protocol, fragment, pad }))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The connection tables of one endpoint, held open to look at single connections.
+#[derive(Debug)]
+pub struct ConnectionTables {
+    v4: Option<OwnedFd>,
+    v6: Option<OwnedFd>,
+}
+
+impl ConnectionTables {
+    /// What is remembered of a connection.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn get(&self, key: &Key) -> Result<Option<Conn>> {
+        let found = match (key, &self.v4, &self.v6) {
+            (Key::V4(key), Some(table), _) => sys::look_up(table.as_fd(), key),
+            (Key::V6(key), _, Some(table)) => sys::look_up(table.as_fd(), key),
+            _ => Ok(None),
+        };
+        found.during(|| "look for a connection in its table")
+    }
+
+    /// Forgets a connection, and tells nobody; one that is not there is no error. Its packets are in no [`Totals`](crate::Totals) then.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn remove(&self, key: &Key) -> Result<()> {
+        let removed = match (key, &self.v4, &self.v6) {
+            (Key::V4(key), Some(table), _) => sys::delete(table.as_fd(), key),
+            (Key::V6(key), _, Some(table)) => sys::delete(table.as_fd(), key),
+            _ => Ok(()),
+        };
+        removed.during(|| "take a connection out of its table")
+    }
 }
 
 /// A connection out of an endpoint's table.
@@ -129,7 +188,15 @@ impl Datapath {
         Ok(found)
     }
 
-    pub(crate) fn table(&self, outer: &str, slot: u32) -> Result<Option<std::os::fd::OwnedFd>> {
+    /// The tables of one endpoint.
+    ///
+    /// # Errors
+    /// Where they cannot be opened; an endpoint that has just gone has none.
+    pub fn connection_tables(&self, slot: u32) -> Result<ConnectionTables> {
+        Ok(ConnectionTables { v4: self.table("CONNS4", slot)?, v6: self.table("CONNS6", slot)? })
+    }
+
+    pub(crate) fn table(&self, outer: &str, slot: u32) -> Result<Option<OwnedFd>> {
         let id = sys::inner_id(self.map(outer)?, slot).during(|| format!("look up slot {slot} of {outer}"))?;
         let Some(id) = id else { return Ok(None) };
         match sys::by_id(Kind::Map, id) {

@@ -19,7 +19,7 @@ use chainkit_cluster::{EndpointRecord, EndpointStore};
 
 use crate::image::Image;
 use crate::kernel;
-use crate::store::{Draft, Marker, PodEntry, Pods, Saved, Store, StoreError};
+use crate::store::{Draft, Marker, PodEntry, Pods, Refused, Saved, Store, StoreError};
 use crate::subjects::Standing;
 
 /// What can go wrong.
@@ -165,6 +165,17 @@ impl<'a> Keeper<'a> {
         })
     }
 
+    /// The folder that a generation's tables were made from.
+    ///
+    /// # Errors
+    /// Where the folders cannot be listed.
+    pub fn folder(&self, generation: u32) -> Result<Option<String>> {
+        if generation == 0 {
+            return Ok(None);
+        }
+        Ok(self.folder_of(generation, &self.store.folders()?))
+    }
+
     fn folder_of(&self, generation: u32, folders: &[String]) -> Option<String> {
         let tag = self.datapath.tag(set_of(generation));
         if tag == 0 {
@@ -302,6 +313,7 @@ impl<'a> Keeper<'a> {
         marker.deadline = confirm.map(|after| unix_now() + after.as_secs());
         marker.boot_id = boot_id();
         self.store.set_marker(&marker)?;
+        self.store.set_refused(&Refused::default())?;
         self.tidy(lock)?;
         Ok((generation, folder))
     }
@@ -358,13 +370,17 @@ impl<'a> Keeper<'a> {
         for generation in self.generations() {
             let tables = self.datapath.tables_at(set_of(generation))?;
             let Some((tables, folder)) = tables.zip(self.folder_of(generation, &folders)) else {
-                // A shadow has no folder, and decides nothing.
+                // A shadow decides nothing, and is told of without.
                 if generation == self.datapath.shadow() {
                     continue;
                 }
                 return Err(KeepError::Lost { generation });
             };
-            let standing = self.store.open(&folder)?.pods()?.standing(record);
+            let pods = match self.store.open(&folder).and_then(|saved| saved.pods()) {
+                Err(_) if generation == self.datapath.shadow() => continue,
+                pods => pods?,
+            };
+            let standing = pods.standing(record);
             if generation == judging {
                 judged_by = Some(standing);
             }

@@ -25,10 +25,10 @@ pub use compile::{CompileError, Compiled, Compiler, policy_number, side_number, 
 pub use delta::{DecodeError, Delta};
 pub use image::{Image, ImageError, Sizes};
 pub use keeper::{InForce, KeepError, Keeper, POLICY_LOCK, Prepared, boot_id, tag_of};
-pub use lookup::{Answer, Lookup};
+pub use lookup::{Answer, Between, Lookup};
 pub use store::{
     Draft, MAX_LINE_BYTES, MAX_LINES_BYTES, MAX_PODS_BYTES, MAX_TABLES_BYTES, Marker, NamespaceEntry, ObjectLines,
-    POLICY_FOLDER, PodEntry, Pods, PolicyRef, RuleAction, RuleChange, RuleDirection, RuleEntry, RulesInForce, Saved,
-    Store, StoreError,
+    POLICY_FOLDER, PodEntry, Pods, PolicyRef, Refusal, Refused, RuleAction, RuleChange, RuleDirection, RuleEntry,
+    RulesInForce, Saved, Store, StoreError,
 };
 pub use subjects::Standing;

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use chainkit_abi::{MOST_BACKENDS, Prefix4, Prefix6, RowKey, VirtualKey, address, ground, rule, side_of};
+use chainkit_abi::{
+    MOST_BACKENDS, PortRuns, Prefix4, Prefix6, RowKey, Side, VirtualKey, address, ground, rule, side_of,
+};
 
 use crate::image::Image;
 
@@ -56,18 +58,24 @@ impl<'a> Lookup<'a> {
     /// the peer's for what it opens itself. A connection that is `live` stays if any backend of a service is allowed.
     #[must_use]
     pub fn ask(&self, policy: u32, egress: bool, peer: IpAddr, protocol: u8, port: u16, live: bool) -> Answer {
-        if policy == 0 {
-            return Answer::allowed(rule::NONE);
-        }
+        self.between(policy, egress, peer).ask(protocol, port, live)
+    }
+
+    /// The same of many protocols and ports: what is the same for all is found once.
+    #[must_use]
+    pub fn between(&self, policy: u32, egress: bool, peer: IpAddr) -> Between<'_> {
         let peer = peer.to_canonical();
-        let transport = transport(protocol);
-        let port = if transport == OTHER { 0 } else { port };
         let side = side_of(policy, egress.into());
         let marks = self.marks(peer);
-        if egress && let Some(of) = self.service(peer, marks, protocol, port) {
-            return self.backends(side, of, transport, live);
-        }
-        self.row(side, self.class(peer, marks), transport, port)
+        let runs = self.runs(side, self.class(peer, marks));
+        Between { lookup: self, policy, egress, peer, side, marks, runs }
+    }
+
+    /// Whether what is opened to an address and port leads to a service.
+    #[must_use]
+    pub fn is_service(&self, peer: IpAddr, protocol: u8, port: u16) -> bool {
+        let peer = peer.to_canonical();
+        self.service(peer, self.marks(peer), protocol, port).is_some()
     }
 
     /// The class of an address.
@@ -140,10 +148,18 @@ impl<'a> Lookup<'a> {
     }
 
     fn row(&self, side: u32, class: u32, transport: usize, port: u16) -> Answer {
-        let missing = Answer::denied(rule::NONE);
-        let Some(all) = self.image.sides.get(side as usize) else { return missing };
+        self.runs(side, class).map_or(Answer::denied(rule::NONE), |runs| self.run(runs, transport, port))
+    }
+
+    /// What a side says of a class, and the port table that says so.
+    fn runs(&self, side: u32, class: u32) -> Option<(Side, PortRuns)> {
+        let all = self.image.sides.get(side as usize)?;
         let table = self.image.rows.get(&RowKey { side, class }).copied().unwrap_or(all.table);
-        let Some(runs_of) = self.image.ports.get(table as usize) else { return missing };
+        Some((*all, *self.image.ports.get(table as usize)?))
+    }
+
+    fn run(&self, (all, runs_of): (Side, PortRuns), transport: usize, port: u16) -> Answer {
+        let missing = Answer::denied(rule::NONE);
         let stretch = runs_of.starts.get(transport).zip(runs_of.starts.get(transport + 1));
         let Some((first, end)) = stretch.map(|(first, end)| (*first as usize, *end as usize)) else { return missing };
         let Some(runs) = self.image.runs.get(first..end) else { return missing };
@@ -156,6 +172,37 @@ impl<'a> Lookup<'a> {
             _ => rule::NONE,
         };
         if run.allowed != 0 { Answer::allowed(rule) } else { Answer::denied(rule) }
+    }
+}
+
+/// What a pod's rules say of one address, at any protocol and port.
+#[derive(Clone, Copy, Debug)]
+pub struct Between<'a> {
+    lookup: &'a Lookup<'a>,
+    policy: u32,
+    egress: bool,
+    peer: IpAddr,
+    side: u32,
+    marks: u32,
+    /// Where it is no service.
+    runs: Option<(Side, PortRuns)>,
+}
+
+impl Between<'_> {
+    /// As [`Lookup::ask`].
+    #[must_use]
+    pub fn ask(&self, protocol: u8, port: u16, live: bool) -> Answer {
+        if self.policy == 0 {
+            return Answer::allowed(rule::NONE);
+        }
+        let transport = transport(protocol);
+        let port = if transport == OTHER { 0 } else { port };
+        if self.egress
+            && let Some(of) = self.lookup.service(self.peer, self.marks, protocol, port)
+        {
+            return self.lookup.backends(self.side, of, transport, live);
+        }
+        self.runs.map_or(Answer::denied(rule::NONE), |runs| self.lookup.run(runs, transport, port))
     }
 }
 

@@ -3,6 +3,7 @@
 //! | name | what it holds |
 //! | --- | --- |
 //! | `active.json` | a [`Marker`]: which folder is in force, and until when |
+//! | `refused.json` | [`Refused`]: what a `polload watch` was told last and cannot have in force; not there where that is nothing |
 //! | `g<generation>-<8 hex>/tables` | a log of batches of table entries, each with its checksums |
 //! | `…/rules` | JSON Lines: [`RuleEntry`], or `{"number":17,"gone":true}`; the last of a number holds |
 //! | `…/pods` | [`Pods`], JSON |
@@ -35,7 +36,8 @@ pub use frames::MAX_TABLES_BYTES;
 pub use in_force::RulesInForce;
 pub use lines::{MAX_LINE_BYTES, MAX_LINES_BYTES, ObjectLines};
 pub use records::{
-    Marker, NamespaceEntry, PodEntry, Pods, PolicyRef, RuleAction, RuleChange, RuleDirection, RuleEntry,
+    Marker, NamespaceEntry, PodEntry, Pods, PolicyRef, Refusal, Refused, RuleAction, RuleChange, RuleDirection,
+    RuleEntry,
 };
 pub use saved::{MAX_PODS_BYTES, Saved};
 
@@ -46,8 +48,11 @@ pub const POLICY_FOLDER: &str = "/var/lib/chainkit/policy";
 const SYSTEM_FOLDER: &str = "var/lib";
 const OUR_FOLDERS: [&str; 2] = ["chainkit", "policy"];
 const MARKER: &str = "active.json";
+const REFUSED: &str = "refused.json";
 /// The longest marker that is written or read, in bytes.
 const MAX_MARKER_BYTES: usize = 64 << 10;
+/// The longest list of what was refused that is written or read, in bytes.
+const MAX_REFUSED_BYTES: usize = 1 << 20;
 /// A folder that is being made.
 const NEW: &str = ".new-";
 /// A folder that is being removed.
@@ -123,13 +128,53 @@ impl Store {
         folder.put(MARKER, &text)
     }
 
-    /// Says that nothing is in force; nothing to be removed is no error.
+    /// What was asked for last and is not in force, since it cannot be.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or is something else.
+    pub fn refused(&self) -> Result<Refused, StoreError> {
+        let read = self.folder().and_then(|folder| {
+            let path = folder.path_of(REFUSED);
+            read_json(&read_whole(&folder.read(REFUSED)?, &path, MAX_REFUSED_BYTES)?, &path)
+        });
+        match read {
+            Err(error) if error.is_missing() => Ok(Refused::default()),
+            other => other,
+        }
+    }
+
+    /// Notes what was asked for last and cannot be in force. It is on the disk when this returns; nothing is noted by no file.
+    ///
+    /// # Errors
+    /// Where the file system refuses (what was noted before stays), or there is too much of it.
+    pub fn set_refused(&self, refused: &Refused) -> Result<(), StoreError> {
+        if refused.objects.is_empty() {
+            return match self.folder() {
+                Ok(folder) if folder.has(REFUSED) => folder.remove_file(REFUSED).and_then(|()| folder.sync()),
+                Err(error) if !error.is_missing() => Err(error),
+                _ => Ok(()),
+            };
+        }
+        let folder = self.make_folder()?;
+        let path = folder.path_of(REFUSED);
+        let text = serde_json::to_vec(refused);
+        let mut text = text.map_err(|error| StoreError::Unwritable { path: path.clone(), why: error.to_string() })?;
+        text.push(b'\n');
+        if text.len() > MAX_REFUSED_BYTES {
+            return Err(StoreError::long_part(&path, "the list", text.len() as u64, MAX_REFUSED_BYTES as u64));
+        }
+        folder.put(REFUSED, &text)
+    }
+
+    /// Says that nothing is in force, nor to be; nothing to be removed is no error.
     ///
     /// # Errors
     /// Where the file system refuses.
     pub fn remove_marker(&self) -> Result<(), StoreError> {
         match self.folder() {
-            Ok(folder) => folder.remove_file(MARKER).and_then(|()| folder.sync()),
+            Ok(folder) => {
+                folder.remove_file(MARKER).and_then(|()| folder.remove_file(REFUSED)).and_then(|()| folder.sync())
+            }
             Err(error) if error.is_missing() => Ok(()),
             Err(error) => Err(error),
         }
@@ -161,7 +206,7 @@ impl Store {
             Err(error) if error.is_missing() => return Ok(()),
             Err(error) => return Err(error),
         };
-        let mut result = folder.remove_file(&beside(MARKER));
+        let mut result = folder.remove_file(&beside(MARKER)).and_then(|()| folder.remove_file(&beside(REFUSED)));
         for name in folder.names()? {
             let removed = if name.starts_with(GONE) {
                 folder.remove_folder(&name)

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chainkit_cli::RootArgs;
-use chainkit_cluster::model::Mode;
+use chainkit_cli::{Log, RootArgs};
+use chainkit_cluster::model::{Cluster, Mode};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ pub(crate) struct How {
     namespace_mode: Vec<(String, Verdicts)>,
 
     /// A namespace whose pods are not judged at all (repeatable)
-    #[arg(long, value_name = "NS")]
+    #[arg(long, value_name = "NS", value_parser = namespace)]
     exclude_namespace: Vec<String>,
 
     /// What becomes of a pod that is not among the objects [default: isolate where a policy could select it by its namespace]
@@ -71,14 +71,22 @@ impl From<Verdicts> for Mode {
     }
 }
 
+/// The name of a namespace, which is a label of DNS (RFC 1123, section 2.1): so no namespace has any other.
+fn namespace(text: &str) -> Result<String, String> {
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_label =
+        (1..=63).contains(&text.len()) && text.bytes().all(is_inner) && !text.starts_with('-') && !text.ends_with('-');
+    if is_label {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{text:?} is no name of a namespace: at most 63 of a-z, 0-9 and -, with no - at either end"))
+}
+
 fn of_namespace(text: &str) -> Result<(String, Verdicts), String> {
     let wrong = || "a namespace and its mode are NS=MODE, as in shop=audit".to_owned();
-    let (namespace, mode) = text.split_once('=').ok_or_else(wrong)?;
-    if namespace.is_empty() {
-        return Err(wrong());
-    }
+    let (name, mode) = text.split_once('=').ok_or_else(wrong)?;
     Ok((
-        namespace.to_owned(),
+        namespace(name)?,
         Verdicts::from_str(mode, false).map_err(|_| format!("{mode:?} is none of observe, audit, enforce"))?,
     ))
 }
@@ -124,6 +132,21 @@ impl Modes {
 }
 
 impl How {
+    /// Tells of namespaces that were named and are not among the objects: a slip of the pen, or they come later.
+    pub(crate) fn tell_missing(&self, cluster: &Cluster, log: &Log) {
+        let named = self.namespace_mode.iter().map(|(name, _)| ("--namespace-mode", name));
+        let named = named.chain(self.exclude_namespace.iter().map(|name| ("--exclude-namespace", name)));
+        let is_known = |name: &str| {
+            cluster.namespaces.iter().any(|namespace| namespace.name == name)
+                || cluster.workloads.iter().any(|workload| workload.namespace == name)
+        };
+        for (option, name) in named.filter(|(_, name)| !is_known(name)) {
+            log.warning(format!(
+                "{option} {name}: no such namespace is among the objects; it counts once there is one"
+            ));
+        }
+    }
+
     /// As a marker keeps it, by the long names of the options.
     pub(crate) fn kept(&self) -> BTreeMap<String, Value> {
         let modes: Vec<String> = self
@@ -175,6 +198,19 @@ mod tests {
         assert_eq!(modes.of_pod("dev", Some(Mode::Enforce), None), Mode::Observe);
         assert_eq!(modes.of_pod("dev", None, Some(Mode::Enforce)), Mode::Enforce);
         assert_eq!(modes.of_others(), Mode::Enforce);
+    }
+
+    #[test]
+    fn what_can_be_no_namespace_is_refused() {
+        for name in ["kube-system", "a", "0", "x1-y", &"n".repeat(63)] {
+            assert_eq!(namespace(name).unwrap(), name);
+            assert_eq!(of_namespace(&format!("{name}=audit")).unwrap(), (name.to_owned(), Verdicts::Audit));
+        }
+        for name in ["", "Shop", "shop.web", "shop/web", "-a", "a-", "a b", "ä", "a,b", &"n".repeat(64)] {
+            assert!(namespace(name).is_err(), "{name}");
+            assert!(of_namespace(&format!("{name}=audit")).is_err(), "{name}");
+        }
+        assert!(of_namespace("shop").is_err() && of_namespace("shop=on").is_err());
     }
 
     #[test]

@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 
-use chainkit_abi::{Endpoint, opened, state};
-use chainkit_bpf::{Connection, Datapath};
+use chainkit_bpf::Datapath;
 use chainkit_cli::{Log, Row};
 use chainkit_cluster::EndpointStore;
 use chainkit_cluster::model::{Change, Mode, Object};
 use chainkit_cluster::saved::SavedReader;
-use chainkit_enforce::{Answer, Keeper, Lookup, Pods, RuleAction, RuleEntry, Standing};
+use chainkit_enforce::{Keeper, Pods, RuleAction, RuleEntry, Saved, Standing};
 use serde::Serialize;
 
+use super::ends::Judging;
 use crate::kernel::tables::{Size, Tables};
-use crate::kernel::{bpf_failure, failure, store_failure};
+use crate::kernel::{failure, store_failure};
 
 /// What is in force.
 #[derive(Debug, Default)]
@@ -24,6 +24,7 @@ pub(crate) struct Before {
     pods: Pods,
     /// By name what each policy says.
     policies: BTreeMap<String, String>,
+    saved: Option<Saved>,
 }
 
 impl Before {
@@ -47,6 +48,7 @@ impl Before {
             rules: saved.rules().map_err(store_failure)?,
             pods: saved.pods().map_err(store_failure)?,
             policies,
+            saved: Some(saved),
         })
     }
 }
@@ -166,13 +168,16 @@ pub(crate) fn changes(
             .into_iter()
             .map(|(slot, _, standing)| (slot, standing))
             .collect();
+        let image = before.saved.as_ref().map(Saved::tables).transpose().map_err(store_failure)?.unwrap_or_default();
+        let judging = Judging::new(datapath, before.generation, &image, tables)?;
         for (slot, endpoint, standing) in keeper.standings(&tables.pods).map_err(failure)? {
             let (pod, interface) = titles.get(&endpoint.ifindex).cloned().unwrap_or_default();
-            let (old, new) = (said(was.get(&slot).filter(|_| before.generation != 0)), said(Some(&standing)));
+            let old = was.get(&slot).filter(|_| before.generation != 0);
+            ends.extend(judging.ended(slot, &pod, old, &standing)?);
+            let (old, new) = (said(old), said(Some(&standing)));
             if old != new {
-                endpoints.push(Difference::EndpointChange { pod: pod.clone(), interface, before: old, after: new });
+                endpoints.push(Difference::EndpointChange { pod, interface, before: old, after: new });
             }
-            ends.extend(ended(datapath, slot, &endpoint, &pod, standing, tables)?);
         }
     }
     let sum = Difference::Plan {
@@ -219,66 +224,6 @@ fn said(standing: Option<&Standing>) -> String {
         (_, true, ..) => "policies select it",
     };
     format!("{}: {by}", standing.mode.name())
-}
-
-/// Live connections of an endpoint that would be denied.
-fn ended(
-    datapath: &Datapath,
-    slot: u32,
-    _endpoint: &Endpoint,
-    pod: &str,
-    standing: Standing,
-    tables: &Tables,
-) -> anyhow::Result<Vec<Difference>> {
-    if standing.mode != Mode::Enforce || standing.policy == 0 {
-        return Ok(Vec::new());
-    }
-    let lookup = Lookup::new(tables.compiler.image());
-    let rules: BTreeMap<u32, RuleEntry> = tables.compiler.rules().into_iter().map(|rule| (rule.number, rule)).collect();
-    let clock = datapath.clock().map_err(bpf_failure)?;
-    let mut ends = Vec::new();
-    for found in datapath.connections(slot).map_err(bpf_failure)? {
-        let idle = clock.jiffies.saturating_sub(found.conn.last_seen);
-        if idle > u64::from(found.conn.timeout) || found.conn.state == state::CLOSED {
-            continue;
-        }
-        let answer = judged(&lookup, standing.policy, &found);
-        if answer.allowed {
-            continue;
-        }
-        let by_pod = found.conn.opened == opened::BY_POD;
-        ends.push(Difference::ConnectionEnd {
-            pod: pod.to_owned(),
-            opened_by: match found.conn.opened {
-                opened::BY_POD => "pod",
-                opened::BY_REMOTE => "peer",
-                _ => "unknown",
-            },
-            peer: found.remote,
-            port: if by_pod { found.remote_port } else { found.local_port },
-            protocol: found.protocol,
-            denied_by: rules.get(&answer.rule).map(names).unwrap_or_default(),
-        });
-    }
-    Ok(ends)
-}
-
-/// What the kernel would say of a live connection.
-fn judged(lookup: &Lookup<'_>, policy: u32, found: &Connection) -> Answer {
-    let free = Answer { allowed: true, rule: 0, split: false };
-    if found.local == found.remote || found.conn.rule == chainkit_abi::rule::OWN_NODE {
-        return free;
-    }
-    let egress = || lookup.ask(policy, true, found.remote, found.protocol, found.remote_port, true);
-    let ingress = || lookup.ask(policy, false, found.remote, found.protocol, found.local_port, true);
-    match found.conn.opened {
-        opened::BY_POD => egress(),
-        opened::BY_REMOTE => ingress(),
-        _ => {
-            let egress = egress();
-            if egress.allowed { egress } else { ingress() }
-        }
-    }
 }
 
 /// Policies of a rule, with its place in the one that it is of.

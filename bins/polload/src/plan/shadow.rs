@@ -11,14 +11,14 @@ use chainkit_bpf::{Observer, ObserverSettings};
 use chainkit_cli::{Exit, Failure, Format, Log, OutputArgs, Row, write_rows};
 use chainkit_cluster::EndpointStore;
 use chainkit_cluster::model::Cluster;
-use chainkit_enforce::{Keeper, RuleEntry};
+use chainkit_enforce::{Keeper, RuleEntry, tag_of};
 use serde::Serialize;
 
 use super::changes::names;
-use crate::apply::tell_problems;
+use crate::apply::{prepare, tell_problems};
 use crate::kernel::modes::NodeArgs;
 use crate::kernel::tables::Tables;
-use crate::kernel::{bpf_failure, failure, install, node_lock};
+use crate::kernel::{bpf_failure, failure, install, node_lock, store_failure};
 
 /// How often events are looked for.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -92,8 +92,9 @@ pub(super) fn run(
     let keeper = Keeper::new(&datapath, root);
     keeper.settle(&node_lock(root)?).map_err(failure)?;
     let tables = Tables::compile(cluster, &node.how, root, &BTreeMap::new())?;
-    tell_problems(&tables, log);
+    tell_problems(&tables, &node.how, log);
     let made = chainkit_enforce::kernel::make(tables.compiler.image()).map_err(bpf_failure)?;
+    let draft = prepare(keeper.store(), &tables)?;
     let rules: BTreeMap<u32, RuleEntry> = tables.compiler.rules().into_iter().map(|rule| (rule.number, rule)).collect();
     let shadow = Shadow { keeper, root: root.clone() };
     let mut observer =
@@ -102,7 +103,10 @@ pub(super) fn run(
     {
         let lock = node_lock(root)?;
         let generation = shadow.keeper.next_generation().map_err(failure)?;
-        shadow.keeper.put(&lock, generation, &made, &tables.pods, 0).map_err(failure)?;
+        // Its files are what verify holds it against, and by which pods that start meanwhile have their rules in it.
+        let folder = shadow.keeper.new_folder(generation);
+        draft.finish(&folder).map_err(store_failure)?;
+        shadow.keeper.put(&lock, generation, &made, &tables.pods, tag_of(&folder)).map_err(failure)?;
         datapath.set_shadow(generation);
         // What is live is asked about once, too.
         shadow.keeper.judge_again(&lock);

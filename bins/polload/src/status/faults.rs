@@ -1,8 +1,11 @@
 //! What can be not as it should be, in words, and what to do about it.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 
-use chainkit_enforce::{InForce, Marker, StoreError, boot_id};
+use chainkit_abi::flag;
+use chainkit_cluster::model::Mode;
+use chainkit_enforce::{InForce, Marker, Refusal, Refused, Standing, StoreError, boot_id};
 
 use super::told::Fault;
 
@@ -20,6 +23,22 @@ impl Faults {
     /// What a file says, where it can be read.
     pub(super) fn of_file<T>(&mut self, read: Result<T, StoreError>) -> Option<T> {
         read.map_err(|error| self.add(error.to_string(), "put policy in force anew with polload apply")).ok()
+    }
+
+    /// What a watch was told of and could not have in force.
+    pub(super) fn refused(&mut self, refused: &Refused) {
+        const REMEDY: &str =
+            "mend it where it comes from; if polload watch runs no more, start it again, or apply anew";
+        for Refusal { object, reason, since } in &refused.objects {
+            let what = if object.is_empty() { "what the cluster has by now" } else { object };
+            self.add(
+                format!("{what} cannot be put in force since {since}, and what was before stays: {reason}"),
+                REMEDY,
+            );
+        }
+        if refused.more > 0 {
+            self.add(format!("{} more policies cannot be put in force", refused.more), REMEDY);
+        }
     }
 
     pub(super) fn unreadable(&mut self, warning: impl Display) {
@@ -102,6 +121,28 @@ impl Faults {
         self.add(what, "apply with objects that have it, or keep polload watch running");
     }
 
+    /// A pod whose name nobody knows, and none of whose addresses is a known pod's.
+    pub(super) fn nameless(&mut self, interface: &str, addresses: &[IpAddr], standing: &Standing) {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let at = if addresses.is_empty() { String::new() } else { format!(" with {}", addresses.join(" and ")) };
+        let both = flag::ISOLATED_INGRESS | flag::ISOLATED_EGRESS;
+        let how = match (standing.mode, standing.isolated & both) {
+            (Mode::Observe, _) => "policy does not judge it",
+            (_, 0) => "everything is allowed to it and from it",
+            (_, flag::ISOLATED_INGRESS) => "nothing may be opened to it but by its own node",
+            (_, flag::ISOLATED_EGRESS) => "it may open nothing",
+            _ => "nothing may be opened to it but by its own node, and it may open nothing",
+        };
+        let in_mode = if standing.mode == Mode::Audit { ", which is told and not enforced" } else { "" };
+        let what = format!(
+            "nobody knows which pod is at {interface}{at}, so none of the policies that select pods is asked about it: {how}{in_mode}"
+        );
+        self.add(
+            what,
+            "let its name be found with cni-chain adopt --all, or apply with objects in which a pod has its address",
+        );
+    }
+
     pub(super) fn unattached(&mut self, pod: &str) {
         let what = format!("{pod} is selected by policy and judged by nobody: nothing is attached to it");
         self.add(what, "attach it with cni-chain adopt --all");
@@ -155,6 +196,42 @@ mod tests {
         assert!(told(&in_force(7), Some(&marker("g6-00000006")))[0].contains("another policy is in force"));
         let cleared = InForce { cleared: true, ..in_force(0) };
         assert!(told(&cleared, Some(&marker("g7-00000007")))[0].contains("cleared, and would come back"));
+    }
+
+    #[test]
+    fn a_pod_without_a_name_is_told_with_its_addresses_and_what_becomes_of_it() {
+        let told = |mode, isolated| {
+            let mut faults = Faults::default();
+            let addresses = ["10.0.0.7".parse().unwrap(), "fd00::7".parse().unwrap()];
+            faults.nameless("eni7", &addresses, &Standing { policy: 0, mode, isolated, known: false });
+            faults.all.remove(0).what
+        };
+        let both = flag::ISOLATED_INGRESS | flag::ISOLATED_EGRESS;
+        assert_eq!(
+            told(Mode::Enforce, both),
+            "nobody knows which pod is at eni7 with 10.0.0.7 and fd00::7, so none of the policies that select pods is asked about it: \
+             nothing may be opened to it but by its own node, and it may open nothing"
+        );
+        assert!(told(Mode::Enforce, 0).ends_with("everything is allowed to it and from it"));
+        assert!(
+            told(Mode::Audit, flag::ISOLATED_EGRESS).ends_with("it may open nothing, which is told and not enforced")
+        );
+        assert!(told(Mode::Observe, both).ends_with("policy does not judge it"));
+    }
+
+    #[test]
+    fn what_was_refused_is_told_with_its_reason() {
+        let refused =
+            |object: &str| Refusal { object: object.to_owned(), reason: "why".to_owned(), since: "now".to_owned() };
+        let mut faults = Faults::default();
+        faults.refused(&Refused { objects: vec![refused("NetworkPolicy/shop/db"), refused("")], more: 3 });
+        let told: Vec<&str> = faults.all.iter().map(|fault| fault.what.as_str()).collect();
+        assert_eq!(told[0], "NetworkPolicy/shop/db cannot be put in force since now, and what was before stays: why");
+        assert_eq!(
+            told[1],
+            "what the cluster has by now cannot be put in force since now, and what was before stays: why"
+        );
+        assert_eq!(told[2..], ["3 more policies cannot be put in force"]);
     }
 
     #[test]

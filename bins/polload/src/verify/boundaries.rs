@@ -236,8 +236,15 @@ impl<'a> Boundaries<'a> {
         }
     }
 
-    /// The ports to ask about between a pod and an address.
+    /// The ports to ask about between a pod and an address: those of all addresses, and more.
     pub(super) fn ports(&self, subject: &Subject<'_>, direction: Direction, peer: IpAddr) -> BTreeSet<u16> {
+        let mut ports = self.ports_of_all(subject, direction);
+        ports.extend(self.ports_of_one(subject, direction, peer));
+        ports
+    }
+
+    /// The ports to ask about whatever the address is.
+    pub(super) fn ports_of_all(&self, subject: &Subject<'_>, direction: Direction) -> BTreeSet<u16> {
         let mut ports = BTreeSet::new();
         if subject.is_first {
             let of_policies =
@@ -248,6 +255,12 @@ impl<'a> Boundaries<'a> {
         } else {
             ports.extend([0, 1, u16::MAX]);
         }
+        ports
+    }
+
+    /// The ports to ask about since the address is this one.
+    pub(super) fn ports_of_one(&self, subject: &Subject<'_>, direction: Direction, peer: IpAddr) -> BTreeSet<u16> {
+        let mut ports = BTreeSet::new();
         let named = match direction {
             Direction::Ingress => Some(subject.index),
             Direction::Egress => self.holders.get(&peer).copied(),

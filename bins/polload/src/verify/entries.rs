@@ -12,7 +12,7 @@ use chainkit_abi::{
 use chainkit_bpf::{Datapath, Table, TableSet};
 
 use super::snapshot::Snapshot;
-use super::{Counterexample, What};
+use super::{Counterexample, What, Which};
 use crate::kernel::bpf_failure;
 
 /// An entry that is not what it should be.
@@ -95,16 +95,23 @@ pub(super) fn compare(
     set: &TableSet,
 ) -> anyhow::Result<Result<usize, Box<Counterexample>>> {
     let mut findings = Findings::default();
-    subjects(snapshot, set, &mut findings)?;
+    // In the second one who has which rules is written anew before it judges.
+    if snapshot.which != Which::Second {
+        subjects(snapshot, set, &mut findings)?;
+    }
     rules(snapshot, &mut findings);
     addresses(snapshot, &mut findings);
     services(snapshot, &mut findings);
-    sources(datapath, snapshot, &mut findings)?;
+    // Which are the same for all sets.
+    if snapshot.which == Which::InForce {
+        sources(datapath, snapshot, &mut findings)?;
+    }
     let Findings { first, count, entries } = findings;
     Ok(first.map_or(Ok(entries), |finding| {
         Err(Box::new(Counterexample {
             kind: "Counterexample",
             generation: snapshot.generation,
+            set: snapshot.which,
             what: What::Entry,
             table: Some(finding.table),
             entry: Some(finding.entry),

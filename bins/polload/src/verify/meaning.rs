@@ -52,24 +52,27 @@ fn of_subject(
     subject: &Subject<'_>,
 ) -> Result<usize, Box<Counterexample>> {
     let mut asked = 0;
+    let of_all = Direction::BOTH.map(|direction| boundaries.ports_of_all(subject, direction));
     for peer in boundaries.peers(subject) {
         // What a pod sends to itself no rule is asked about.
         if subject.pod.addresses.iter().any(|own| own.to_canonical() == peer) {
             continue;
         }
-        for direction in Direction::BOTH {
+        for (direction, of_all) in Direction::BOTH.into_iter().zip(&of_all) {
             let (own, other) = (subject.party(peer), boundaries.party(peer));
             let (source, destination) = match direction {
                 Direction::Egress => (own, other),
                 Direction::Ingress => (other, own),
             };
             let between = oracle::between(cluster, &snapshot.options, source, destination);
-            let ports = boundaries.ports(subject, direction, peer);
-            let every =
-                Transport::ALL.into_iter().flat_map(|transport| ports.iter().map(move |port| (transport, *port)));
+            let is_egress = direction == Direction::Egress;
+            let tables = lookup.between(subject.policy, is_egress, peer);
+            let mut of_one = boundaries.ports_of_one(subject, direction, peer);
+            of_one.retain(|port| !of_all.contains(port));
+            let ports = || of_all.iter().chain(&of_one).copied();
+            let every = Transport::ALL.into_iter().flat_map(|transport| ports().map(move |port| (transport, port)));
             for (transport, port) in every.filter(|(transport, port)| *port <= transport.last_port()) {
-                let is_egress = direction == Direction::Egress;
-                let found = lookup.ask(subject.policy, is_egress, peer, protocol(transport), port, false);
+                let found = tables.ask(protocol(transport), port, false);
                 if found.rule == chainkit_abi::rule::TOO_MANY_BACKENDS {
                     // Not all of them are asked about, and so it may be denied more than the objects say.
                     continue;
@@ -84,6 +87,7 @@ fn of_subject(
                 return Err(Box::new(Counterexample {
                     kind: "Counterexample",
                     generation: snapshot.generation,
+                    set: snapshot.which,
                     what: What::Verdict,
                     table: None,
                     entry: None,

@@ -1,13 +1,14 @@
 //! The programs do with sample packets what the objects say (`BPF_PROG_TEST_RUN`): no packet goes anywhere, yet the programs take them for
-//! real: an allowed one enters a connection, and each counts for its rule.
+//! real: an allowed one enters a connection, which is taken out again at once, and each counts for its rule.
 //!
-//! Their source ports are below 1024, which no connection has as the one it was opened from, and none that the endpoint has a connection with.
+//! Their source ports are below 1024, which no connection has as the one it was opened from, and none that the endpoint has a connection with;
+//! and none is sent whose connection is there already. So nothing of the endpoint's own is touched.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use chainkit_abi::{Endpoint, flag, rule};
-use chainkit_bpf::{Datapath, Program, TestContext};
+use chainkit_bpf::{Connection, ConnectionTables, Datapath, Key, Program, TestContext};
 use chainkit_cli::Log;
 use chainkit_cluster::model::{Cluster, Mode};
 use chainkit_enforce::{Lookup, Standing};
@@ -20,7 +21,7 @@ use super::snapshot::Snapshot;
 use super::{Counterexample, Flow, What};
 use crate::kernel::bpf_failure;
 
-/// Packets for one endpoint, at most: each that is allowed takes an entry of its table for as long as a connection that is not answered does.
+/// Packets for one endpoint, at most: each that is allowed takes an entry of its table for a moment.
 const OF_AN_ENDPOINT: usize = 64;
 /// Addresses that these are to and from.
 const PEERS: usize = 24;
@@ -58,6 +59,20 @@ struct Sample {
     says: &'static str,
 }
 
+impl Sample {
+    /// The connection that it would open; nothing where the addresses are of two families.
+    fn key(&self) -> Option<Key> {
+        let Opening { from, to, transport, source_port, port, to_pod } = self.opening;
+        let (source_port, port) = if transport == Transport::Other { (0, 0) } else { (source_port, port) };
+        let protocol = self.opening.protocol();
+        if to_pod {
+            Key::of(to, from, port, source_port, protocol)
+        } else {
+            Key::of(from, to, source_port, port, protocol)
+        }
+    }
+}
+
 /// Sends packets to and from each endpoint.
 pub(super) fn send(
     datapath: &Datapath,
@@ -79,17 +94,33 @@ pub(super) fn send(
             ));
             continue;
         };
-        let ports = free_ports(datapath, *slot, look)?;
+        let connections = datapath.connections(*slot).map_err(bpf_failure)?;
+        let places = datapath.table_state(*slot).map_err(bpf_failure)?.places;
+        // Where most places are taken one that lives may have to make room.
+        if connections.len() > places as usize / 2 {
+            log.info(format!(
+                "no packets were sent for {}: its connection table is more than half full",
+                snapshot.title(endpoint.ifindex)
+            ));
+            continue;
+        }
+        let tables = datapath.connection_tables(*slot).map_err(bpf_failure)?;
+        let ports = free_ports(&connections, look);
         cluster.network_policies = policies.get(subject.pod.namespace.as_str()).cloned().unwrap_or_default();
         let samples = samples(snapshot, &cluster, boundaries, &subject, endpoint, standing, &ports);
         for sample in &samples {
-            let Some(frame) = sample.opening.frame() else { continue };
+            let (Some(frame), Some(key)) = (sample.opening.frame(), sample.key()) else { continue };
+            if tables.get(&key).map_err(bpf_failure)?.is_some() {
+                continue;
+            }
             let (program, ingress_ifindex) = match sample.direction {
                 Direction::Egress => (Program::FromPod, 0),
                 Direction::Ingress => (Program::ToPod, if sample.by_node { 0 } else { ELSEWHERE }),
             };
             let context = TestContext { ifindex: endpoint.ifindex, ingress_ifindex, ..TestContext::default() };
-            let answer = datapath.test_run(program, &frame, context, 1).map_err(bpf_failure)?.answer;
+            let answer = datapath.test_run(program, &frame, context, 1).map_err(bpf_failure);
+            forget(&tables, &key)?;
+            let answer = answer?.answer;
             let enforces = standing.mode == Mode::Enforce;
             let expected = if enforces && sample.expected == Verdict::Denied { SHOT } else { NEXT };
             if answer != expected {
@@ -121,6 +152,7 @@ fn counterexample(
     Counterexample {
         kind: "Counterexample",
         generation: snapshot.generation,
+        set: snapshot.which,
         what: What::Packet,
         table: None,
         entry: None,
@@ -153,13 +185,20 @@ fn subject<'a>(snapshot: &Snapshot, boundaries: &Boundaries<'a>, endpoint: &Endp
     Some(Subject { index: found.index, pod: found.pod, policy: found.policy, is_first: true })
 }
 
+/// Takes out the connection that a sample has entered. One that has had more than one packet is somebody's by now, and stays.
+fn forget(tables: &ConnectionTables, key: &Key) -> anyhow::Result<()> {
+    match tables.get(key).map_err(bpf_failure)? {
+        Some(conn) if conn.tx_packets.saturating_add(conn.rx_packets) <= 1 => tables.remove(key).map_err(bpf_failure),
+        _ => Ok(()),
+    }
+}
+
 /// Ports below 1024 that are in use at neither end of any connection of the endpoint; others with each look.
-fn free_ports(datapath: &Datapath, slot: u32, look: u32) -> anyhow::Result<Vec<u16>> {
-    let connections = datapath.connections(slot).map_err(bpf_failure)?;
+fn free_ports(connections: &[Connection], look: u32) -> Vec<u16> {
     let used: BTreeSet<u16> = connections.iter().flat_map(|one| [one.local_port, one.remote_port]).collect();
     let free: Vec<u16> = (2..1024).filter(|port| !used.contains(port)).collect();
     let turn = usize::try_from(look).unwrap_or(0) * (OF_AN_ENDPOINT + 2);
-    Ok(free.iter().cycle().skip(turn).take(free.len()).copied().collect())
+    free.iter().cycle().skip(turn).take(free.len()).copied().collect()
 }
 
 /// A sample of what there is to ask about, of both directions, of what is allowed and of what is denied.
@@ -227,7 +266,7 @@ fn samples(
             add(&one, false, verdict, says);
         }
     }
-    // The node itself is let in, whatever address it sends from. What has no ports would be taken for another's connection the next time.
+    // The node itself is let in, whatever address it sends from. What has no ports would be of one key with what others send.
     let ingress =
         |(direction, _, (transport, _)): &&Asked| *direction == Direction::Ingress && *transport != Transport::Other;
     if let Some(asked) = denied.iter().find(ingress).or_else(|| allowed.iter().find(ingress)) {

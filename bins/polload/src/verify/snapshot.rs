@@ -1,18 +1,18 @@
-//! What is in force at one moment: the kernel's tables, and the files that they were made from.
+//! A set of tables at one moment: what the kernel has, and the files that it was made from.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use chainkit_abi::{Endpoint, set_of};
+use chainkit_abi::{Active, Endpoint, set_of};
 use chainkit_bpf::{Datapath, TableSet};
-use chainkit_cli::{Exit, Failure};
+use chainkit_cli::{Exit, Failure, Log};
 use chainkit_cluster::model::{Cluster, Workload};
 use chainkit_cluster::saved::SavedReader;
 use chainkit_cluster::{ClusterState, EndpointRecord, EndpointStore};
 use chainkit_enforce::{Image, Keeper, Pods, RuleEntry, Saved, Standing};
 use chainkit_policy::{Options, Scope};
 
-use super::{Counterexample, Verified, What};
+use super::{Counterexample, Verified, What, Which};
 use crate::kernel::{bpf_failure, failure, store_failure};
 
 /// What a look at everything has come to.
@@ -27,8 +27,10 @@ pub(super) enum Looked {
     Moved,
 }
 
-/// What is in force, on both sides.
+/// A set of tables, on both sides.
 pub(super) struct Snapshot {
+    pub(super) which: Which,
+    /// What judges by it, may come to, or would.
     pub(super) generation: u32,
     /// As the kernel has it.
     pub(super) read: Image,
@@ -57,35 +59,87 @@ impl Snapshot {
             return Ok(Err(Looked::Nothing));
         }
         let Some(set) = datapath.tables_at(set_of(generation)).map_err(bpf_failure)? else {
-            return Ok(Err(Looked::Wrong(Box::new(Counterexample {
-                kind: "Counterexample",
-                generation,
-                what: What::Entry,
-                table: None,
-                entry: None,
-                flow: None,
-                expected: format!("a set of tables at place {}", set_of(generation)),
-                found: "none, or not all of its tables".to_owned(),
-                means: "every pod that has rules is denied all that it is isolated for: apply once more".to_owned(),
-                more: 0,
-            }))));
+            let means = "every pod that has rules is denied all that it is isolated for: apply once more";
+            return Ok(Err(missing(Which::InForce, generation, means)));
         };
-        let Some(folder) = in_force.folder else {
-            let place = root.join(chainkit_enforce::POLICY_FOLDER.trim_start_matches('/'));
-            let lacking = format!(
-                "cannot tell what generation {generation} was made from: its folder is gone from {}",
-                place.display()
-            );
-            return Err(Failure::new(Exit::Failed, lacking).remedy("apply once more").into());
+        let Some(folder) = in_force.folder else { return Err(no_folder(root, generation)) };
+        let snapshot = Self::read(datapath, root, Which::InForce, generation, &folder, &set)?;
+        // Otherwise what was read is of two.
+        Ok(if snapshot.is_still_there(datapath) { Ok((snapshot, set)) } else { Err(Looked::Moved) })
+    }
+
+    /// The same of what may come to judge, or shadows; nothing where that is not in use.
+    pub(super) fn other(
+        datapath: &Datapath,
+        root: &Path,
+        which: Which,
+        log: &Log,
+    ) -> anyhow::Result<Result<Option<(Self, TableSet)>, Looked>> {
+        let keeper = Keeper::new(datapath, root);
+        let (generation, folder) = match which {
+            Which::Fallback => match keeper.in_force().map_err(failure)?.fallback {
+                Some(fallback) => fallback,
+                None => return Ok(Ok(None)),
+            },
+            _ => {
+                let generation = datapath.shadow();
+                (generation, keeper.folder(generation).map_err(failure)?)
+            }
         };
-        let saved = keeper.store().open(&folder).map_err(store_failure)?;
+        if generation == 0 {
+            return Ok(Ok(None));
+        }
+        let is_there = || of(datapath, which) == generation;
+        let Some(set) = datapath.tables_at(set_of(generation)).map_err(bpf_failure)? else {
+            let means = match which {
+                Which::Fallback => {
+                    "once nobody confirms what is in force, every pod that has rules is denied all that it is isolated for"
+                }
+                _ => "nothing is told of what it would do",
+            };
+            return Ok(Err(if is_there() { missing(which, generation, means) } else { Looked::Moved }));
+        };
+        let Some(folder) = folder else {
+            if !is_there() {
+                return Ok(Err(Looked::Moved));
+            }
+            if which == Which::Fallback {
+                return Err(no_folder(root, generation));
+            }
+            log.info("the shadow was not looked at: what it was made from is not on disk");
+            return Ok(Ok(None));
+        };
+        match Self::read(datapath, root, which, generation, &folder, &set) {
+            Ok(snapshot) => Ok(Ok(Some((snapshot, set)))),
+            // Its files go with it.
+            Err(error) => {
+                if is_there() {
+                    Err(error)
+                } else {
+                    Ok(Err(Looked::Moved))
+                }
+            }
+        }
+    }
+
+    fn read(
+        datapath: &Datapath,
+        root: &Path,
+        which: Which,
+        generation: u32,
+        folder: &str,
+        set: &TableSet,
+    ) -> anyhow::Result<Self> {
+        let keeper = Keeper::new(datapath, root);
+        let saved = keeper.store().open(folder).map_err(store_failure)?;
         let pods = saved.pods().map_err(store_failure)?;
         let marker = keeper.store().marker().map_err(store_failure)?.unwrap_or_default();
         let cluster = cluster(&saved)?;
         let node = if marker.node.is_empty() { node_of(&cluster, &pods) } else { marker.node };
-        let snapshot = Self {
+        Ok(Self {
+            which,
             generation,
-            read: chainkit_enforce::kernel::read(&set).map_err(bpf_failure)?,
+            read: chainkit_enforce::kernel::read(set).map_err(bpf_failure)?,
             saved: saved.tables().map_err(store_failure)?,
             rules: saved.rules().map_err(store_failure)?,
             options: Options { scope: Scope::Node(node.clone()), cidrs_match_pods: true },
@@ -95,10 +149,12 @@ impl Snapshot {
             endpoints: datapath.endpoints().map_err(bpf_failure)?,
             records: EndpointStore::below(root).all().0,
             pods,
-        };
-        // Otherwise what was read is of two.
-        let is_same = datapath.judging() == generation;
-        Ok(if is_same { Ok((snapshot, set)) } else { Err(Looked::Moved) })
+        })
+    }
+
+    /// Whether it is still what it was.
+    pub(super) fn is_still_there(&self, datapath: &Datapath) -> bool {
+        of(datapath, self.which) == self.generation
     }
 
     /// A rule in words.
@@ -130,6 +186,43 @@ impl Snapshot {
             None => format!("interface {ifindex}"),
         }
     }
+}
+
+/// The generation that a set is of now; 0: it is not in use.
+fn of(datapath: &Datapath, which: Which) -> u32 {
+    match which {
+        Which::InForce | Which::Second => datapath.judging(),
+        Which::Shadow => datapath.shadow(),
+        Which::Fallback => {
+            let active = datapath.active();
+            let is_pending = active.deadline != 0 && active != Active::CLEARED;
+            if is_pending && datapath.judging() == active.generation { datapath.fallback() } else { 0 }
+        }
+    }
+}
+
+/// A set of tables that is not there.
+fn missing(which: Which, generation: u32, means: &str) -> Looked {
+    Looked::Wrong(Box::new(Counterexample {
+        kind: "Counterexample",
+        generation,
+        set: which,
+        what: What::Entry,
+        table: None,
+        entry: None,
+        flow: None,
+        expected: format!("a set of tables at place {}", set_of(generation)),
+        found: "none, or not all of its tables".to_owned(),
+        means: means.to_owned(),
+        more: 0,
+    }))
+}
+
+fn no_folder(root: &Path, generation: u32) -> anyhow::Error {
+    let place = root.join(chainkit_enforce::POLICY_FOLDER.trim_start_matches('/'));
+    let lacking =
+        format!("cannot tell what generation {generation} was made from: its folder is gone from {}", place.display());
+    Failure::new(Exit::Failed, lacking).remedy("apply once more").into()
 }
 
 /// The node that pods were compiled for, where nothing says so.

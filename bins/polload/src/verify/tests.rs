@@ -9,8 +9,8 @@ use chainkit_policy::{Live, Options, Scope};
 use proptest::prelude::*;
 
 use super::boundaries::{ALL_UP_TO, Boundaries, OUTSIDE};
-use super::meaning;
 use super::snapshot::Snapshot;
+use super::{Which, meaning};
 
 // Clusters at random, as the compiler's own tests make them.
 #[path = "../../../../lib/policy/tests/common/mod.rs"]
@@ -31,6 +31,7 @@ fn snapshot(case: &generate::Case) -> Snapshot {
         pods.pods.insert(format!("{}/{}", pod.namespace, pod.name), PodEntry { policy, ..PodEntry::default() });
     }
     Snapshot {
+        which: Which::InForce,
         generation: 1,
         read: compiler.image().clone(),
         saved: compiler.image().clone(),

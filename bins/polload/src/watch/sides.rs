@@ -4,6 +4,7 @@
 //! What answers nothing otherwise but for the addresses it is about is written into both where they are.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use chainkit_abi::{Active, set_of};
 use chainkit_bpf::{NodeLock, TableSet};
@@ -24,6 +25,8 @@ pub(super) struct Sides<'a> {
     behind: Vec<Delta>,
     /// Packets may use it yet, since it was in force.
     used: bool,
+    /// Since when it has lacked something.
+    behind_since: Option<Instant>,
 }
 
 impl<'a> Sides<'a> {
@@ -43,6 +46,7 @@ impl<'a> Sides<'a> {
             other: None,
             behind: Vec::new(),
             used: false,
+            behind_since: None,
         }
     }
 
@@ -97,7 +101,10 @@ impl<'a> Sides<'a> {
                 let written = write(other, delta);
                 written.unwrap_or_else(|_| self.begin_anew());
             }
-            Some(_) => self.behind.push(delta.clone()),
+            Some(_) => {
+                self.behind.push(delta.clone());
+                self.behind_since.get_or_insert_with(Instant::now);
+            }
             None => {}
         }
         Ok(true)
@@ -120,6 +127,7 @@ impl<'a> Sides<'a> {
         self.generation = generation;
         self.used = true;
         self.behind = vec![compiled.delta.clone()];
+        self.behind_since = Some(Instant::now());
         Ok(())
     }
 
@@ -131,6 +139,7 @@ impl<'a> Sides<'a> {
             self.keeper.datapath().wait_for_packets(lock, *set, other)?;
         }
         self.used = false;
+        self.behind_since = None;
         let deltas = std::mem::take(&mut self.behind);
         if let Some((_, other)) = &self.other {
             let room = lacks_room(&other.capacities()?, &image.sizes()).is_none();
@@ -169,6 +178,12 @@ impl<'a> Sides<'a> {
         }
         self.behind.clear();
         self.used = false;
+        self.behind_since = None;
+    }
+
+    /// Since when the second set has lacked something, if it does.
+    pub(super) const fn behind_since(&self) -> Option<Instant> {
+        self.behind_since
     }
 
     /// Has each live connection judged once more, though no rule has changed.

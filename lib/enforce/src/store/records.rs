@@ -44,6 +44,31 @@ pub struct Marker {
     pub more: BTreeMap<String, Value>,
 }
 
+/// What a `polload watch` was told last and cannot have in force, in `refused.json`: what was in force before stays.
+///
+/// It holds until it is mended or gone, or other policy is put in force; also once the one who wrote it is no more.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Each of them, in order.
+    #[serde(default)]
+    pub objects: Vec<Refusal>,
+    /// How many more there are.
+    #[serde(default)]
+    pub more: usize,
+}
+
+/// What cannot be in force, and why.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The object, as `Kind/namespace/name`; empty where it is all that came since.
+    pub object: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// When it was told of, RFC 3339.
+    #[serde(default)]
+    pub since: String,
+}
+
 /// The pods of this node, and what those that are not here yet are to have; rewritten whole.
 ///
 /// Here and below fields that this version does not know are kept.

@@ -14,8 +14,10 @@ use crate::ground::{Ground, lets, on_ground, sets_of_tables};
 const POLICIES: usize = 2000;
 /// Changes between two proofs.
 const BETWEEN: usize = 100;
-/// How long it goes on, in seconds; `CHAINKIT_SOAK` says otherwise.
+/// How long it goes on, in seconds. `CHAINKIT_SOAK` says how long it is to be at least, and has it go on until there were [`SOAK`] changes.
 const SECONDS: u64 = 20;
+/// Changes of a long run, at least.
+const SOAK: usize = 2000;
 
 /// A policy of many, which lets somebody else come to the server, or the server go somewhere.
 fn other(number: usize) -> Value {
@@ -47,7 +49,8 @@ fn resident(pid: u32) -> u64 {
 #[test]
 fn policies_come_and_go_in_random_order_without_a_wrong_verdict_or_a_leak() {
     on_ground(|ground| {
-        let seconds = std::env::var("CHAINKIT_SOAK").ok().and_then(|text| text.parse().ok()).unwrap_or(SECONDS);
+        let soak = std::env::var("CHAINKIT_SOAK").ok().map(|text| text.parse().unwrap());
+        let (seconds, least) = soak.map_or((SECONDS, 0), |seconds| (seconds, SOAK));
         let file = ground.file("a.json", &[lets("a")]);
         let fifo = ground.lab.root().join("tmp/fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
@@ -61,8 +64,9 @@ fn policies_come_and_go_in_random_order_without_a_wrong_verdict_or_a_leak() {
         let mut random = 0x9e37_79b9_7f4a_7c15_u64;
         let (mut changes, mut proofs) = (0usize, 0usize);
         let mut before: Option<(u64, usize)> = None;
+        let mut verifying = Duration::ZERO;
         let started = Instant::now();
-        while started.elapsed() < Duration::from_secs(seconds) || proofs < 3 {
+        while started.elapsed() < Duration::from_secs(seconds) || changes < least || proofs < 3 {
             for _ in 0..BETWEEN {
                 random ^= random << 13;
                 random ^= random >> 7;
@@ -76,7 +80,9 @@ fn policies_come_and_go_in_random_order_without_a_wrong_verdict_or_a_leak() {
             settled(ground, &mut writer, &mut told);
             // The one that is let in always is, the other never, whatever else there is.
             assert_eq!(ground.who(), (true, false), "after {changes} changes");
+            let began = Instant::now();
             ground.verified();
+            verifying += began.elapsed();
             proofs += 1;
             let now = (resident(watch.id()), sets_of_tables());
             if proofs == 2 {
@@ -86,8 +92,10 @@ fn policies_come_and_go_in_random_order_without_a_wrong_verdict_or_a_leak() {
         let (memory, sets) = before.unwrap();
         let now = (resident(watch.id()), sets_of_tables());
         println!(
-            "{changes} changes, {proofs} proofs; {memory} -> {} KiB, {sets} -> {} sets of tables on this machine",
-            now.0, now.1
+            "{changes} changes in {:?}, {proofs} proofs that took {verifying:?}; {memory} -> {} KiB, {sets} -> {} sets of tables on this machine",
+            started.elapsed(),
+            now.0,
+            now.1
         );
         assert!(now.0 < memory * 2 + 65_536, "{memory} -> {} KiB", now.0);
         assert_eq!(ground.folders().len(), 1, "{:?}", ground.folders());

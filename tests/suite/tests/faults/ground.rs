@@ -126,7 +126,7 @@ impl Ground<'_> {
         let names = fs::read_dir(folder).map(|entries| entries.flatten().map(|entry| entry.file_name()).collect());
         let mut names: Vec<_> = names.unwrap_or_else(|_| Vec::new());
         names.sort();
-        names.into_iter().filter_map(|name| name.into_string().ok()).filter(|name| name != "active.json").collect()
+        names.into_iter().filter_map(|name| name.into_string().ok()).filter(|name| !name.ends_with(".json")).collect()
     }
 }
 

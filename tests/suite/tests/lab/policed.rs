@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use chainkit_abi::set_of;
 use chainkit_bpf::{Datapath, NodeLock, Pins, TableSet};
-use chainkit_lab::{Lab, NODE_NAME, Pod, PodSpec, program};
+use chainkit_lab::{Lab, NODE_NAME, Pod, PodSpec, Running, program};
 use serde_json::{Value, json};
 
 use crate::dump::records;
@@ -96,6 +96,13 @@ impl<'a> Policed<'a> {
         assert!(!stderr.contains("panicked"), "{name} {arguments:?}: {stderr}");
         let said = records(if stdout.is_empty() { &stderr } else { &stdout });
         (output.status.code(), said)
+    }
+
+    /// Starts a `polload` that goes on until it is dropped.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        let mut command = self.lab.node().command(program("polload").unwrap());
+        command.env("CHAINKIT_ROOT", self.lab.root()).args(arguments);
+        Running::start(command).unwrap()
     }
 
     /// The pods, nodes and namespaces, with a name for a port of the database.

@@ -2,33 +2,43 @@
 
 use std::net::IpAddr;
 
-use chainkit_abi::{BackendOf, BackendsOf, PortRuns, Prefix4, Prefix6, RowKey, Run, Side, VirtualKey, flag, mode};
-use chainkit_bpf::{Pod as Plain, Settings, Table, TableSet};
+use chainkit_abi::{
+    BackendOf, BackendsOf, PortRuns, Prefix4, Prefix6, RowKey, Run, Side, VirtualKey, flag, mode, opened,
+};
+use chainkit_bpf::{Connection, Entered, Known, Pod as Plain, Settings, Stage, Table, TableSet, Traffic};
 use chainkit_enforce::{Delta, Keeper};
+use chainkit_lab::Pod;
 use serde_json::{Value, json};
 
 use crate::policed::{POLICIES, Policed};
 use crate::stage::on_node;
 
-fn verify(node: &Policed<'_>) -> (Option<i32>, Value) {
+pub(crate) fn verify(node: &Policed<'_>) -> (Option<i32>, Value) {
     let (code, said) = node.run("polload", &["verify"]);
     assert_eq!(said.len(), 1, "{said:?}");
     (code, said[0].clone())
 }
 
 #[track_caller]
-fn is_verified(node: &Policed<'_>) -> Value {
+pub(crate) fn is_verified(node: &Policed<'_>) -> Value {
     let (code, said) = verify(node);
     assert_eq!((code, said["kind"].as_str()), (Some(0), Some("Verified")), "{said}");
     said
 }
 
-/// What it finds has to be in this table; the finding.
+/// What it finds has to be in this table of what is in force; the finding.
 #[track_caller]
 fn is_found(node: &Policed<'_>, table: &str) -> Value {
+    is_found_in(node, "in-force", table)
+}
+
+/// The same of a set of tables by name.
+#[track_caller]
+pub(crate) fn is_found_in(node: &Policed<'_>, set: &str, table: &str) -> Value {
     let (code, said) = verify(node);
     assert_eq!((code, said["kind"].as_str()), (Some(1), Some("Counterexample")), "{table}: {said}");
     assert_eq!((said["what"].as_str(), said["table"].as_str()), (Some("entry"), Some(table)), "{said}");
+    assert_eq!(said["set"], set, "{said}");
     assert_ne!(said["expected"], said["found"], "{said}");
     said
 }
@@ -63,35 +73,65 @@ fn lose_and_add<K: Plain + Default>(node: &Policed<'_>, tables: &TableSet, table
     tables.remove(table, &[more]).unwrap();
 }
 
+/// Every connection of every pod, and what pods have sent and received on connections.
+fn remembered(node: &Policed<'_>) -> Vec<(Vec<Connection>, Traffic, Traffic)> {
+    let datapath = node.datapath();
+    let of = |pod: &Pod| {
+        let slot = datapath.endpoint(pod.host_ifindex).unwrap().unwrap().0;
+        let mut connections = datapath.connections(slot).unwrap();
+        connections.sort_by_key(|one| format!("{:?}", one.key));
+        let totals = datapath.totals(slot).unwrap();
+        (connections, totals.from_pod, totals.to_pod)
+    };
+    [&node.db, &node.web, &node.free].map(of).into()
+}
+
 #[test]
-fn what_was_applied_is_verified_in_each_mode_and_leaves_no_trace_but_its_packets() {
+fn what_was_applied_is_verified_in_each_mode_and_leaves_no_trace_but_hits_of_rules() {
     on_node(|lab| {
         let node = Policed::new(lab);
         let (code, said) = verify(&node);
         assert_eq!(code, Some(1), "{said}");
         assert!(said["message"].as_str().unwrap().contains("no policy is in force"), "{said}");
+        // Such as samples are, and the pod's own: from a port below 1024, and without ports.
+        let datapath = node.datapath();
+        let slot = datapath.endpoint(node.db.host_ifindex).unwrap().unwrap().0;
+        for (protocol, remote_port, opened) in [
+            (6, 3, opened::BY_REMOTE),
+            (254, 0, opened::BY_REMOTE),
+            (253, 0, opened::BY_POD),
+            (17, 700, opened::BY_REMOTE),
+        ] {
+            let known = Known {
+                local: node.db.ip4.into(),
+                remote: node.web.ip4.into(),
+                local_port: if protocol > 200 { 0 } else { 150 },
+                remote_port,
+                protocol,
+                opened,
+                replied: true,
+                stage: Stage::Established,
+            };
+            assert_eq!(datapath.enter(&node.lock(), slot, &known).unwrap(), Entered::New);
+        }
+        let before = remembered(&node);
+        assert_eq!(before[0].0.len(), 4, "{before:?}");
         for mode in ["enforce", "audit", "observe"] {
             node.apply(POLICIES, &["--mode", mode]);
             let said = is_verified(&node);
-            assert_eq!(said["endpoints"], 3, "{said}");
+            assert_eq!((&said["endpoints"], &said["sets"]), (&json!(3), &json!(["in-force"])), "{said}");
             assert!(said["entries"].as_u64().unwrap() > 40, "{said}");
             assert!(said["boundaries"].as_u64().unwrap() > 5000, "{said}");
             assert!((90..=3 * 64 + 6).contains(&said["packets"].as_u64().unwrap()), "{said}");
+            assert_eq!(remembered(&node), before, "in {mode} mode");
         }
         node.apply(POLICIES, &[]);
-        let entered = |node: &Policed<'_>| {
-            let datapath = node.datapath();
-            let slot = datapath.endpoint(node.db.host_ifindex).unwrap().unwrap().0;
-            datapath.connections(slot).unwrap().len()
-        };
-        let before = entered(&node);
         let (code, said) = node.run("polload", &["verify", "--no-packets"]);
         assert_eq!((code, &said[0]["packets"]), (Some(0), &json!(0)), "{said:?}");
-        assert_eq!(entered(&node), before);
-        // Again and again, although what was allowed is entered by now.
-        is_verified(&node);
-        is_verified(&node);
-        assert!(entered(&node) > before);
+        // Again and again it sends as many.
+        let packets = is_verified(&node)["packets"].clone();
+        assert_eq!(is_verified(&node)["packets"], packets);
+        assert_eq!(remembered(&node), before);
     });
 }
 
