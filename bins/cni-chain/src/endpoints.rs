@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 
-use chainkit_abi::mark;
+use chainkit_abi::{mark, mode};
 use chainkit_bpf::{Datapath, Direction, Program, Totals};
 use chainkit_cli::{Exit, Row, write_rows};
 use chainkit_cluster::{EndpointInterface, EndpointRecord};
@@ -144,6 +144,8 @@ pub(crate) fn run(asked: &Asked, args: &EndpointsArgs) -> anyhow::Result<Exit> {
 }
 
 fn endpoint(asked: &Asked, datapath: Option<&Datapath>, record: &EndpointRecord) -> Endpoint {
+    let interfaces: Vec<Interface> = record.interfaces.iter().map(|known| interface(datapath, known)).collect();
+    let in_force = interfaces.iter().find_map(|shown| shown.mode);
     Endpoint {
         kind: "Endpoint",
         namespace: record.namespace.clone(),
@@ -154,9 +156,9 @@ fn endpoint(asked: &Asked, datapath: Option<&Datapath>, record: &EndpointRecord)
         ifname: record.ifname.clone(),
         netns: record.netns.clone(),
         addresses: record.addresses.clone(),
-        mode: record.mode.clone(),
+        mode: in_force.map_or_else(|| record.mode.clone(), ToOwned::to_owned),
         source: record.source.clone(),
-        interfaces: record.interfaces.iter().map(|known| interface(datapath, known)).collect(),
+        interfaces,
         problems: asked.node.faults(datapath, record),
     }
 }
@@ -216,7 +218,7 @@ fn interface(datapath: Option<&Datapath>, known: &EndpointInterface) -> Interfac
     };
     let Some(datapath) = datapath else { return shown };
     if let Ok(Some((slot, endpoint))) = datapath.endpoint(known.host_ifindex) {
-        shown.mode = Some(Mode::name_of(endpoint.mode));
+        shown.mode = Some(Mode::name_of(mode_in_force(datapath, slot, &endpoint)));
         shown.counters = datapath.totals(slot).ok().map(counters);
     }
     for direction in Direction::BOTH {
@@ -230,6 +232,18 @@ fn interface(datapath: Option<&Datapath>, known: &EndpointInterface) -> Interfac
         });
     }
     shown
+}
+
+/// What the policy in force says, where there is one, and else what the endpoint was attached with.
+fn mode_in_force(datapath: &Datapath, slot: u32, endpoint: &chainkit_abi::Endpoint) -> u8 {
+    let generation = datapath.judging();
+    if generation == 0 {
+        return endpoint.mode;
+    }
+    let tables = datapath.tables_at(chainkit_abi::set_of(generation)).ok().flatten();
+    let subject = tables.and_then(|tables| tables.subject(slot).ok());
+    let its_own = subject.filter(|subject| subject.ifindex == endpoint.ifindex && subject.mode != mode::NONE);
+    its_own.map_or(endpoint.mode, |subject| subject.mode)
 }
 
 const fn counters(totals: Totals) -> Counters {

@@ -137,7 +137,8 @@ Endpoint
   knows is empty. An endpoint that flowdump --attach has leased has no record, and all of these are empty but mode.
 
 Endpoint.interfaces
-  name and ifindex (in the pod), host_name and host_ifindex (on the node), mode (in force; null: none), attach (tcx, clsact,
+  name and ifindex (in the pod), host_name and host_ifindex (on the node), mode (in force,
+  policy's where there is one; null: none), attach (tcx, clsact,
   null), programs (hook: from_pod or to_pod; id; name; before: programs that run before it), counters (null: not known).
 
 Endpoint.interfaces.counters

@@ -12,7 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use chainkit_abi::{ABI_VERSION, mark, mode};
 use chainkit_bpf::{
-    Datapath, Direction, Hung, Kit, NodeLock, Pins, Settings, attach_endpoint, detach_endpoint, hung, run_directory,
+    Datapath, Direction, Hung, Kit, NodeLock, Pins, Settings, attach_endpoint, detach_endpoint, gaps, hung,
+    run_directory,
 };
 use chainkit_cluster::{EndpointInterface, EndpointRecord, EndpointStore};
 use chainkit_node::{Netns, Survey};
@@ -370,20 +371,9 @@ fn interface_faults(datapath: &Datapath, interface: &EndpointInterface, mode: &s
         Ok(Some(_)) => {}
         Err(error) => faults.push(format!("{name}: {error}")),
     }
-    for direction in Direction::BOTH {
-        match ours(datapath, interface.host_ifindex, direction) {
-            Ok((None, _)) => faults.push(format!("{name}: no program of ours hangs on its {}", direction.name())),
-            Ok((Some(_), before)) => {
-                for hung in before {
-                    let rival = if hung.name.is_empty() { format!("program {}", hung.program) } else { hung.name };
-                    faults.push(format!(
-                        "{name}: {rival} runs before ours on its {} and may keep packets from it",
-                        direction.name()
-                    ));
-                }
-            }
-            Err(error) => faults.push(format!("{name}: {error}")),
-        }
+    match gaps(datapath, interface.host_ifindex) {
+        Ok(gaps) => faults.extend(gaps.into_iter().map(|gap| format!("{name}: {gap}"))),
+        Err(error) => faults.push(format!("{name}: {error}")),
     }
     faults
 }

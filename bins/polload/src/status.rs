@@ -34,10 +34,35 @@ pub(crate) struct Ask {
 /// How long a pod may be in the middle of being taken over, with its node's lock to be waited for.
 const TAKEOVER: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
+/// How often all is looked at before a fault is told.
+const LOOKS: u32 = 5;
 
 pub(crate) fn run(ask: &Ask, _log: &Log) -> anyhow::Result<Exit> {
     let root = &ask.root.root;
     Datapath::require_privileges().map_err(bpf_failure)?;
+    let (mut told, mut faults) = look(root)?;
+    // What is there only while somebody changes policy is none.
+    for _ in 1..LOOKS {
+        if faults.all.is_empty() {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        let again = look(root)?;
+        faults.keep_those_of(&again.1);
+        told = again.0;
+    }
+    let faults = faults.all;
+    let exit = if faults.is_empty() { Exit::Fine } else { Exit::No };
+    if let Some(Told::PolicyStatus(status)) = told.first_mut() {
+        status.faults = faults.len();
+    }
+    told.extend(faults.into_iter().map(Told::Fault));
+    write_rows(&mut std::io::stdout().lock(), ask.output.format(), told)?;
+    Ok(exit)
+}
+
+/// Looks at everything once.
+fn look(root: &Path) -> anyhow::Result<(Vec<Told>, Faults)> {
     let mut faults = Faults::default();
     let mut told = Vec::new();
     let store = chainkit_enforce::Store::below(root);
@@ -56,14 +81,7 @@ pub(crate) fn run(ask: &Ask, _log: &Log) -> anyhow::Result<Exit> {
         }
         Some(datapath) => of_datapath(&datapath, root, marker.as_ref(), &mut faults, &mut told)?,
     }
-    let faults = faults.all;
-    let exit = if faults.is_empty() { Exit::Fine } else { Exit::No };
-    if let Some(Told::PolicyStatus(status)) = told.first_mut() {
-        status.faults = faults.len();
-    }
-    told.extend(faults.into_iter().map(Told::Fault));
-    write_rows(&mut std::io::stdout().lock(), ask.output.format(), told)?;
-    Ok(exit)
+    Ok((told, faults))
 }
 
 /// What is kept of the policy in force, as far as it can be read.
@@ -119,12 +137,20 @@ fn of_datapath(
         faults.taking_over(&title(&records, &endpoint));
     }
     let policies = policies(&kept);
+    if let (Some(folder), Some(Told::PolicyStatus(status))) = (&now.folder, told.first_mut())
+        && let Ok((tables, objects)) = keeper.store().open(folder).and_then(|saved| saved.changed_at())
+    {
+        status.followed(tables, objects);
+    }
     if let Some(pods) = &kept.pods {
         for pod in keeper.unattached(pods).map_err(failure)? {
             faults.unattached(&pod);
         }
         for (slot, endpoint, standing) in keeper.standings(pods).map_err(failure)? {
             let (pod, interface) = title(&records, &endpoint);
+            for gap in chainkit_bpf::gaps(datapath, endpoint.ifindex).map_err(bpf_failure)? {
+                faults.unseen(&pod, &interface, &gap);
+            }
             if let Some(tables) = &tables {
                 let subject = tables.subject(slot).map_err(bpf_failure)?;
                 if subject != standing.subject(endpoint.ifindex) {

@@ -4,6 +4,7 @@
 //! what the entries mean is what the objects say ([`meaning`]); and the programs do what the entries mean ([`packets`]). Sets of tables that do
 //! not judge now are held against their own files by the first two steps, as far as they are there ([`Which`]).
 
+mod attached;
 mod boundaries;
 mod entries;
 mod frame;
@@ -144,6 +145,8 @@ enum What {
     Verdict,
     /// A program does not do what the entries mean.
     Packet,
+    /// No program sees the packets.
+    Attachment,
 }
 
 /// A connection that was asked about.
@@ -176,6 +179,7 @@ impl Row for Counterexample {
             What::Entry => "entry",
             What::Verdict => "verdict",
             What::Packet => "packet",
+            What::Attachment => "attachment",
         };
         let what = match self.set {
             Which::InForce => what.to_owned(),
@@ -253,6 +257,9 @@ fn verify(datapath: &Datapath, root: &Path, packets: bool, look: u32, log: &Log)
         Ok(boundaries) => boundaries,
         Err(counterexample) => return wrong(*counterexample),
     };
+    if let Some(counterexample) = attached::look(datapath, &snapshot)? {
+        return wrong(counterexample);
+    }
     if packets {
         match packets::send(datapath, &snapshot, &boundaries, look, log)? {
             packets::Sent::All(packets) => verified.packets = packets,

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chainkit_abi::mode;
+
 use crate::{
     datapath::Datapath,
     error::{Context, Error, Result},
@@ -331,4 +333,34 @@ pub fn hidden(datapath: &Datapath, ifindex: u32, direction: Direction) -> Result
         return Ok(Vec::new());
     }
     Ok(all.into_iter().take_while(|hung| !datapath.owns(hung)).collect())
+}
+
+/// What keeps packets of an endpoint from our programs, in words that follow the interface's name: its place says that it is none, a
+/// program is not there, or another one runs before it. Nothing of an interface that has just gone.
+///
+/// # Errors
+/// As for [`hung`].
+pub fn gaps(datapath: &Datapath, ifindex: u32) -> Result<Vec<String>> {
+    if !sys::has_interface(ifindex) {
+        return Ok(Vec::new());
+    }
+    let mut gaps = Vec::new();
+    if datapath.endpoint(ifindex)?.is_none_or(|(_, endpoint)| endpoint.mode == mode::NONE) {
+        gaps.push("the programs take it for no endpoint".to_owned());
+    }
+    for direction in Direction::BOTH {
+        let all = hung(ifindex, direction)?;
+        let end = direction.name();
+        match all.iter().position(|hung| datapath.owns(hung)) {
+            None => gaps.push(format!("no program of ours hangs on its {end}")),
+            Some(place) => {
+                let before = all.into_iter().take(place).map(|hung| {
+                    let rival = if hung.name.is_empty() { format!("program {}", hung.program) } else { hung.name };
+                    format!("{rival} runs before ours on its {end} and may keep packets from it")
+                });
+                gaps.extend(before);
+            }
+        }
+    }
+    Ok(gaps)
 }

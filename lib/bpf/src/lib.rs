@@ -28,7 +28,7 @@ mod tables;
 mod totals;
 mod upgrade;
 
-pub use attach::{Attachment, Hung, Kit, attach, hidden, hung};
+pub use attach::{Attachment, Hung, Kit, attach, gaps, hidden, hung};
 pub use aya::Pod;
 pub use datapath::{Datapath, Origin};
 pub use endpoint::{NodeLock, RunLock, Settings, run_directory};

@@ -100,6 +100,13 @@ unsafe fn info<T>(fd: BorrowedFd<'_>, mut value: T) -> io::Result<T> {
     Ok(value)
 }
 
+/// Whether the current network namespace has an interface of this index.
+pub(crate) fn has_interface(ifindex: u32) -> bool {
+    let mut name = [0; libc::IF_NAMESIZE];
+    // SAFETY: the buffer is as long as a name gets.
+    !unsafe { libc::if_indextoname(ifindex, name.as_mut_ptr()) }.is_null()
+}
+
 fn text(name: &[libc::c_char]) -> String {
     let bytes: Vec<u8> = name.iter().map(|byte| byte.cast_unsigned()).take_while(|byte| *byte != 0).collect();
     String::from_utf8_lossy(&bytes).into_owned()

@@ -113,7 +113,8 @@ fn attach(call: &Call, record: &mut EndpointRecord, netns: &Netns, options: &Opt
     mode.name().clone_into(&mut record.mode);
     let settings = Settings { mode: mode.number(), connections: options.connections, ..Settings::default() };
     let datapath = node.put_in_place(&lock, record, settings, options.kit)?;
-    match Keeper::new(&datapath, &node.root).place(&lock, record) {
+    let mut judged = false;
+    match Keeper::new(&datapath, &node.root).place(&lock, record).inspect(|standing| judged = standing.is_some()) {
         Ok(None) => {}
         Ok(Some(standing)) if standing.known => {
             call.log.info(format_args!("judged by policy: {}", standing.mode.name()))
@@ -140,7 +141,9 @@ fn attach(call: &Call, record: &mut EndpointRecord, netns: &Netns, options: &Opt
         }
     }
     for interface in &record.interfaces {
-        call.log.info(format!("attached to {} ({} in the pod), {}", interface.host_name, interface.name, record.mode));
+        // Where policy is in force its mode counts, which was told.
+        let mode = if judged { String::new() } else { format!(", {}", record.mode) };
+        call.log.info(format!("attached to {} ({} in the pod){mode}", interface.host_name, interface.name));
     }
     let swept = node.sweep_now_and_then(&lock).context("what other pods have left stays for now");
     if let Err(error) = swept {

@@ -20,6 +20,11 @@ impl Faults {
         self.all.push(Fault { what: what.into(), remedy });
     }
 
+    /// Leaves out what another look has not found.
+    pub(super) fn keep_those_of(&mut self, other: &Self) {
+        self.all.retain(|fault| other.all.iter().any(|found| found.what == fault.what));
+    }
+
     /// What a file says, where it can be read.
     pub(super) fn of_file<T>(&mut self, read: Result<T, StoreError>) -> Option<T> {
         read.map_err(|error| self.add(error.to_string(), "put policy in force anew with polload apply")).ok()
@@ -141,6 +146,12 @@ impl Faults {
             what,
             "let its name be found with cni-chain adopt --all, or apply with objects in which a pod has its address",
         );
+    }
+
+    /// Packets of a pod that no program of ours sees, or not for certain.
+    pub(super) fn unseen(&mut self, pod: &str, interface: &str, gap: &str) {
+        let what = format!("{} is not judged, or not for certain: {gap}", named(pod, interface));
+        self.add(what, "attach it anew with cni-chain release and cni-chain adopt, and see cni-chain status for what others put there");
     }
 
     pub(super) fn unattached(&mut self, pod: &str) {

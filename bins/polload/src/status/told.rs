@@ -1,6 +1,6 @@
 //! The records of `polload status`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chainkit_cli::Row;
 use chainkit_enforce::{Marker, PolicyRef, RuleAction, RuleDirection};
@@ -19,6 +19,12 @@ pub(super) enum Told {
     RuleHits(RuleState),
     /// Something that is not as it should be.
     Fault(Fault),
+}
+
+/// How many seconds ago that was.
+fn age(at: Option<&String>) -> Option<u64> {
+    let at: Timestamp = at?.parse().ok()?;
+    Some(u64::try_from(Timestamp::now().as_second().saturating_sub(at.as_second())).unwrap_or(0))
 }
 
 /// The node.
@@ -47,18 +53,31 @@ impl PolicyStatus {
     pub(super) fn none(marker: Option<&Marker>) -> Self {
         let said = |text: &String| (!text.is_empty()).then(|| text.clone());
         let objects_at = marker.and_then(|marker| said(&marker.objects_at));
-        let age = objects_at.as_ref().and_then(|at| at.parse::<Timestamp>().ok()).map(|at| {
-            let seconds = Timestamp::now().as_second().saturating_sub(at.as_second());
-            u64::try_from(seconds).unwrap_or(0)
-        });
         Self {
             mode: "none".to_owned(),
             node: marker.map(|marker| marker.node.clone()).unwrap_or_default(),
             applied_at: marker.and_then(|marker| said(&marker.applied_at)),
+            objects_age: age(objects_at.as_ref()),
             objects_at,
-            objects_age: age,
             ..Self::default()
         }
+    }
+
+    /// A `polload watch` has written what came later into the files, and not when.
+    pub(super) fn followed(&mut self, tables: SystemTime, objects: SystemTime) {
+        let later = |said: &mut Option<String>, written: SystemTime| {
+            let written = Timestamp::try_from(written).ok();
+            let before = said.as_ref().and_then(|said| said.parse::<Timestamp>().ok());
+            // When files are whole they are said to be in force, within moments.
+            if let (Some(written), Some(before)) = (written, before)
+                && written.as_second() > before.as_second()
+            {
+                *said = Some(written.to_string());
+            }
+        };
+        later(&mut self.applied_at, tables);
+        later(&mut self.objects_at, objects);
+        self.objects_age = age(self.objects_at.as_ref());
     }
 
     fn detail(&self) -> String {

@@ -104,6 +104,7 @@ pub(super) fn compare(
     services(snapshot, &mut findings);
     // Which are the same for all sets.
     if snapshot.which == Which::InForce {
+        endpoints(snapshot, &mut findings);
         sources(datapath, snapshot, &mut findings)?;
     }
     let Findings { first, count, entries } = findings;
@@ -322,6 +323,27 @@ fn services(snapshot: &Snapshot, findings: &mut Findings) {
 }
 
 /// Each pod may send from its own addresses, as its record has them.
+/// What an endpoint does where no policy speaks of it.
+fn endpoints(snapshot: &Snapshot, findings: &mut Findings) {
+    let names = [(mode::OBSERVE, "observe"), (mode::AUDIT, "audit"), (mode::ENFORCE, "enforce")];
+    for (_, endpoint) in snapshot.endpoints.iter().filter(|(_, endpoint)| endpoint.marks & mark::LASTING != 0) {
+        findings.entries += 1;
+        let name = names.iter().find(|(number, _)| *number == endpoint.mode).map_or("none", |(_, name)| *name);
+        let expected = snapshot.record(endpoint.ifindex).map_or(name, |record| record.mode.as_str());
+        let is_endpoint = names.iter().any(|(number, _)| *number == endpoint.mode);
+        if is_endpoint && name == expected {
+            continue;
+        }
+        findings.add(|| Finding {
+            table: "ENDPOINTS",
+            entry: format!("interface {}", endpoint.ifindex),
+            expected: format!("mode {}", if is_endpoint || expected != name { expected } else { "observe" }),
+            found: format!("mode {name}"),
+            means: format!("what becomes of packets of {}", snapshot.title(endpoint.ifindex)),
+        });
+    }
+}
+
 fn sources(datapath: &Datapath, snapshot: &Snapshot, findings: &mut Findings) -> anyhow::Result<()> {
     for (_, endpoint) in &snapshot.endpoints {
         let Some(record) = snapshot.record(endpoint.ifindex) else { continue };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
@@ -157,6 +158,18 @@ impl Saved {
                 facts.map_err(|error| StoreError::new("look at", &self.folder.path_of(name), "file", error))?.len();
         }
         Ok(bytes)
+    }
+
+    /// When tables and objects were last written to.
+    ///
+    /// # Errors
+    /// Where one is missing.
+    pub fn changed_at(&self) -> Result<(SystemTime, SystemTime), StoreError> {
+        let at = |name| {
+            let changed = self.folder.read(name)?.metadata().and_then(|facts| facts.modified());
+            changed.map_err(|error| StoreError::new("look at", &self.folder.path_of(name), "file", error))
+        };
+        Ok((at(TABLES)?, at(OBJECTS)?))
     }
 
     /// Adds a batch of entries, which is there as a whole or not at all. It outlives the process when this returns, and a
