@@ -225,3 +225,31 @@ fn of_a_folder_that_was_removed_the_files_are_missing() {
     assert_eq!(objects.count(), 0);
     assert!(saved.tables().unwrap_err().is_missing());
 }
+
+#[test]
+fn what_was_refused_is_kept_until_it_is_nothing_or_policy_is_taken_off() {
+    let (root, store) = node();
+    let refusal =
+        Refusal { object: "NetworkPolicy/shop/db".to_owned(), reason: "why".to_owned(), ..Refusal::default() };
+    let refused = Refused { objects: vec![refusal], more: 2 };
+    let path = folder_of(&root).join("refused.json");
+    assert_eq!(store.refused().unwrap(), Refused::default());
+    // Nothing to be noted makes no folder.
+    store.set_refused(&Refused::default()).unwrap();
+    assert!(!folder_of(&root).exists());
+    store.set_refused(&refused).unwrap();
+    assert_eq!((store.refused().unwrap(), mode_of(&path)), (refused.clone(), 0o600));
+    store.keep_only(&[]).unwrap();
+    assert_eq!(store.refused().unwrap(), refused);
+    store.set_refused(&Refused::default()).unwrap();
+    assert!(!path.exists());
+    store.set_refused(&refused).unwrap();
+    store.remove_marker().unwrap();
+    assert!(!path.exists());
+    // A link is not followed, and what is too long is not read.
+    std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+    assert!(store.refused().is_err());
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, " ".repeat(MAX_REFUSED_BYTES + 1)).unwrap();
+    assert!(store.refused().is_err());
+}
