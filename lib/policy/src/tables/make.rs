@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::classes::{Class, ClassId, NamedNumber};
+use crate::compile::Index;
 use crate::engine::{Changed, Engine, PolicyId};
 use crate::flow::Direction;
 use crate::prefix::Prefix;
-use crate::rules::Peers;
 use crate::tables::{Rows, Tables, Update};
 
 /// Rules of one policy id in one direction.
@@ -39,11 +39,10 @@ pub(crate) struct Maker {
 }
 
 /// What rules ask of a class.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Asks {
-    sets: HashSet<u32>,
+    rules: Index,
     names: HashSet<u32>,
-    everywhere: bool,
     /// Port tables by what the rules can tell of a class; each is held.
     known: HashMap<Seen, u32>,
     /// With how many of them it looks again which are of use.
@@ -167,35 +166,31 @@ impl Maker {
         let (id, direction) = side;
         let ruleset = engine.rules();
         let Some(rules) = engine.policies().get(id as usize) else { return };
-        let mut asks = Asks::default();
-        for (_, rule) in rules.rules(ruleset, direction) {
-            if let Peers::Set(set) = rule.peers {
-                asks.sets.insert(set);
-                asks.everywhere |= ruleset.is_everywhere(set);
-            }
-            if direction == Direction::Egress {
-                asks.names.extend(rule.ports.names());
-            }
-        }
+        let index = Index::new(ruleset, rules, direction);
+        let names = match direction {
+            Direction::Ingress => HashSet::new(),
+            Direction::Egress => rules.rules(ruleset, direction).flat_map(|(_, rule)| rule.ports.names()).collect(),
+        };
         let nobody = Class::default();
-        let (default, _) = tables.port_tables.hold(rules.evaluate(ruleset, direction, &nobody));
-        asks.known.insert((Vec::new(), Vec::new(), false, false), default);
+        let (default, _) = tables.port_tables.hold(index.evaluate(ruleset, &nobody));
+        let known = HashMap::from([(Seen::default(), default)]);
         let mut candidates: BTreeSet<ClassId> = BTreeSet::new();
-        for set in &asks.sets {
-            candidates.extend(self.in_set.get(set).into_iter().flatten());
-            self.asking_set.entry(*set).or_default().insert(side);
+        for set in index.sets() {
+            candidates.extend(self.in_set.get(&set).into_iter().flatten());
+            self.asking_set.entry(set).or_default().insert(side);
         }
-        for name in &asks.names {
+        for name in &names {
             candidates.extend(self.with_name.get(name).into_iter().flatten());
             self.asking_name.entry(*name).or_default().insert(side);
         }
-        if asks.everywhere {
+        if index.names_every_pod() {
             candidates.extend(&self.pods);
             self.asking_everywhere.insert(side);
         }
         if direction == Direction::Egress {
             candidates.extend(&self.own_nodes);
         }
+        let asks = Asks { rules: index, names, known, enough: 0 };
         self.sides.insert(side, asks);
         if tables.policies.len() <= id as usize {
             tables.policies.resize(id as usize + 1, Default::default());
@@ -213,24 +208,19 @@ impl Maker {
     fn row(&mut self, engine: &Engine<'_>, side: Side, id: ClassId, tables: &mut Tables, rows: &mut Written) {
         let (policy, direction) = side;
         let class = self.current(engine, id);
-        let (Some(asks), Some(rules)) = (self.sides.get_mut(&side), engine.policies().get(policy as usize)) else {
-            return;
-        };
+        let Some(asks) = self.sides.get_mut(&side) else { return };
         let table = class.map(|class| {
             let seen: Seen = (
-                class.peers.iter().filter(|set| asks.sets.contains(set)).copied().collect(),
+                class.peers.iter().filter(|set| asks.rules.names_set(**set)).copied().collect(),
                 class.names.iter().filter(|(name, ..)| asks.names.contains(name)).copied().collect(),
-                class.pod && asks.everywhere,
+                class.pod && asks.rules.names_every_pod(),
                 class.own_node && direction == Direction::Egress,
             );
             if asks.known.len() > asks.enough.max(MANY_KNOWN) {
                 asks.tidy(side, tables);
             }
-            let port_tables = &mut tables.port_tables;
-            *asks
-                .known
-                .entry(seen)
-                .or_insert_with(|| port_tables.hold(rules.evaluate(engine.rules(), direction, class)).0)
+            let (port_tables, rules) = (&mut tables.port_tables, &asks.rules);
+            *asks.known.entry(seen).or_insert_with(|| port_tables.hold(rules.evaluate(engine.rules(), class)).0)
         });
         let Some(of_side) = rows_of(tables, side) else { return };
         let table = table.filter(|table| of_side.default != Some(*table));
@@ -246,13 +236,13 @@ impl Maker {
     /// Takes out all rows of a side.
     fn forget(&mut self, side: Side, tables: &mut Tables, rows: &mut Written) {
         let Some(asks) = self.sides.remove(&side) else { return };
-        for (lists, asked) in [(&mut self.asking_set, &asks.sets), (&mut self.asking_name, &asks.names)] {
-            for one in asked {
-                if let Some(sides) = lists.get_mut(one) {
-                    sides.remove(&side);
-                    if sides.is_empty() {
-                        lists.remove(one);
-                    }
+        let asked = asks.rules.sets().map(|set| (false, set)).chain(asks.names.iter().map(|name| (true, *name)));
+        for (is_name, one) in asked {
+            let lists = if is_name { &mut self.asking_name } else { &mut self.asking_set };
+            if let Some(sides) = lists.get_mut(&one) {
+                sides.remove(&side);
+                if sides.is_empty() {
+                    lists.remove(&one);
                 }
             }
         }
