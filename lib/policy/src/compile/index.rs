@@ -1,6 +1,9 @@
 //! Rules of a subject by whom they name, so that what one class of peers costs goes with the rules that name it, and not with
 //! all there are.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 
 use super::{Open, PortTable, SubjectRules, decide, names, take};

@@ -62,8 +62,7 @@ impl Maker {
         let mut rows = Written::new();
         for (id, was) in &changed.settled.classes {
             let is = self.current(engine, *id);
-            was.iter().for_each(|class| self.index(*id, class, false));
-            is.into_iter().for_each(|class| self.index(*id, class, true));
+            self.index(*id, was.as_ref(), is);
         }
         for id in &changed.policies {
             for direction in Direction::BOTH {
@@ -114,23 +113,23 @@ impl Maker {
         engine.classes().get(id).filter(|_| engine.classes().is_held(id))
     }
 
-    fn index(&mut self, id: ClassId, class: &Class, there: bool) {
-        let put = |lists: &mut HashMap<u32, BTreeSet<ClassId>>, key: u32| {
-            if there {
-                lists.entry(key).or_default().insert(id);
-            } else if let Some(classes) = lists.get_mut(&key) {
-                classes.remove(&id);
-                if classes.is_empty() {
-                    lists.remove(&key);
-                }
-            }
-        };
-        class.peers.iter().for_each(|set| put(&mut self.in_set, *set));
-        class.names.iter().for_each(|(name, ..)| put(&mut self.with_name, *name));
-        for (marked, classes) in [(class.pod, &mut self.pods), (class.own_node, &mut self.own_nodes)] {
-            if marked && there {
+    /// A class that was one thing is another.
+    fn index(&mut self, id: ClassId, was: Option<&Class>, is: Option<&Class>) {
+        only_in(peers(was), peers(is)).for_each(|set| take_from(&mut self.in_set, set, id));
+        for set in only_in(peers(is), peers(was)) {
+            self.in_set.entry(set).or_default().insert(id);
+        }
+        for (name, ..) in was.iter().flat_map(|class| class.names.iter()) {
+            take_from(&mut self.with_name, *name, id);
+        }
+        for (name, ..) in is.iter().flat_map(|class| class.names.iter()) {
+            self.with_name.entry(*name).or_default().insert(id);
+        }
+        let marks = |class: Option<&Class>| class.map_or([false; 2], |class| [class.pod, class.own_node]);
+        for ((is, was), classes) in marks(is).into_iter().zip(marks(was)).zip([&mut self.pods, &mut self.own_nodes]) {
+            if is {
                 classes.insert(id);
-            } else if marked {
+            } else if was {
                 classes.remove(&id);
             }
         }
@@ -139,11 +138,8 @@ impl Maker {
     /// Whose rules may answer a class otherwise that was one thing and is another.
     fn concerned(&self, was: Option<&Class>, is: Option<&Class>) -> BTreeSet<Side> {
         let mut sides = BTreeSet::new();
-        let peers = |class: Option<&Class>| class.map(|class| class.peers.clone()).unwrap_or_default();
-        let (before, after) = (peers(was), peers(is));
-        let both = before.iter().filter(|set| after.binary_search(set).is_err());
-        for set in both.chain(after.iter().filter(|set| before.binary_search(set).is_err())) {
-            sides.extend(self.asking_set.get(set).into_iter().flatten());
+        for set in only_in(peers(was), peers(is)).chain(only_in(peers(is), peers(was))) {
+            sides.extend(self.asking_set.get(&set).into_iter().flatten());
         }
         let names = |class: Option<&Class>| class.map(|class| class.names.clone()).unwrap_or_default();
         let (before, after) = (names(was), names(is));
@@ -345,6 +341,29 @@ impl Asks {
             stays
         });
         self.enough = self.known.len() * 2;
+    }
+}
+
+/// The sets that a class is in, in order.
+fn peers(class: Option<&Class>) -> &[u32] {
+    class.map_or(&[], |class| &class.peers)
+}
+
+/// What is in one list and not in the other; both are in order.
+fn only_in<'l>(one: &'l [u32], other: &'l [u32]) -> impl Iterator<Item = u32> + 'l {
+    let mut rest = other.iter().copied().peekable();
+    one.iter().copied().filter(move |number| {
+        while rest.next_if(|other| other < number).is_some() {}
+        rest.peek() != Some(number)
+    })
+}
+
+fn take_from(lists: &mut HashMap<u32, BTreeSet<ClassId>>, key: u32, id: ClassId) {
+    if let Some(classes) = lists.get_mut(&key) {
+        classes.remove(&id);
+        if classes.is_empty() {
+            lists.remove(&key);
+        }
     }
 }
 
