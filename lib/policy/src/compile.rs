@@ -1,5 +1,8 @@
 //! Rules to rows: what one subject's rules say of one class of peers, for every protocol and port at once.
 
+mod index;
+mod open;
+
 use std::sync::Arc;
 
 use crate::classes::{Class, NamedNumber};
@@ -7,6 +10,8 @@ use crate::flow::{Direction, Transport, Verdict};
 use crate::ports::{PortSet, Traffic};
 use crate::rules::{Action, PortMatch, Ports, Rule, RuleRef, Ruleset, TierDefault};
 use crate::world::place;
+pub(crate) use index::Index;
+use open::{Open, Piece};
 
 /// What decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,22 +82,17 @@ impl PortTable {
         traffic
     }
 
-    fn new(decided: &[(Traffic, Decision)]) -> Self {
-        let runs = Transport::ALL.map(|transport| {
-            let ranges = decided.iter().flat_map(|(traffic, decision)| {
-                traffic.of(transport).ranges().iter().map(|(first, last)| (*first, *last, *decision))
-            });
-            let mut all: Vec<_> = ranges.collect();
-            all.sort_unstable_by_key(|(first, ..)| *first);
-            let mut runs: Vec<(u16, Decision)> = Vec::with_capacity(all.len());
-            for (_, last, decision) in all {
-                match runs.last_mut() {
-                    Some(before) if before.1 == decision => before.0 = last,
-                    _ => runs.push((last, decision)),
-                }
+    /// Of pieces that have no port in common and leave none out.
+    fn new(mut decided: Vec<(Piece, Decision)>) -> Self {
+        decided.sort_unstable_by_key(|((transport, first, _), _)| (*transport, *first));
+        let mut runs: [Vec<(u16, Decision)>; 4] = Default::default();
+        for ((transport, _, last), decision) in decided {
+            let Some(runs) = runs.get_mut(transport.index()) else { continue };
+            match runs.last_mut() {
+                Some(before) if before.1 == decision => before.0 = last,
+                _ => runs.push((last, decision)),
             }
-            runs
-        });
+        }
         Self { runs }
     }
 }
@@ -118,6 +118,8 @@ impl SubjectRules {
     ) -> impl Iterator<Item = (RuleRef, &'r Rule)> + 'r {
         self.policies.iter().flat_map(move |(tier, policy)| {
             let rules = ruleset.policy(*tier, *policy).map_or(&[][..], |found| found.rules.as_slice());
+            #[cfg(test)]
+            work::count(1 + rules.len());
             let rules = rules.iter().enumerate().filter(move |(_, rule)| rule.direction == direction);
             rules.map(|(at, rule)| (RuleRef { tier: *tier, policy: *policy, rule: place(at) }, rule))
         })
@@ -130,86 +132,116 @@ impl SubjectRules {
         direction: Direction,
     ) -> impl Iterator<Item = (u32, u32)> + 'r {
         self.policies.iter().copied().filter(move |(tier, policy)| {
+            #[cfg(test)]
+            work::count(1);
             let found = ruleset.policy(*tier, *policy);
             found.is_some_and(|policy| policy.isolates.get(direction.index()) == Some(&true))
         })
     }
 
-    /// Decides on every port at once between the subject and a class of peers.
+    /// Decides on every port at once between the subject and a class of peers. Whoever asks of many classes does so by an
+    /// [`Index`], which goes over the rules once for all.
     #[must_use]
     pub fn evaluate(&self, ruleset: &Ruleset, direction: Direction, class: &Class) -> PortTable {
-        let names: &[NamedNumber] = match direction {
-            Direction::Ingress => &self.names,
-            Direction::Egress => &class.names,
+        let of_tier = |tier: u32| {
+            let of_tier = self.rules(ruleset, direction).filter(move |(at, _)| at.tier == tier);
+            of_tier.filter(|(_, rule)| class.matches(ruleset, rule.peers))
         };
-        let mut decided: Vec<(Traffic, Decision)> = Vec::new();
-        let mut open = Traffic::all();
-        for (at, tier) in ruleset.tiers.iter().enumerate() {
-            let tier_at = place(at);
-            let mut passed = Traffic::none();
-            let rules = self.rules(ruleset, direction).filter(|(at, _)| at.tier == tier_at);
-            for (at, rule) in rules.filter(|(_, rule)| class.matches(ruleset, rule.peers)) {
-                let taken = open.intersection(&traffic_of(&rule.ports, names));
-                if taken.is_empty() {
-                    continue;
-                }
-                open = open.difference(&taken);
-                match rule.action {
-                    Action::Pass => passed = passed.union(&taken),
-                    Action::Allow | Action::Deny => {
-                        let verdict = if rule.action == Action::Allow { Verdict::Allowed } else { Verdict::Denied };
-                        decided.push((taken, Decision { verdict, ground: Ground::Rule(at) }));
-                    }
-                }
-                if open.is_empty() {
-                    break;
-                }
-            }
-            let isolating = self.isolated_by(ruleset, direction).find(|(in_tier, _)| *in_tier == tier_at);
-            if let (TierDefault::DenyIsolated, Some((tier, policy))) = (tier.default, isolating) {
-                let decision = if class.own_node && direction == Direction::Egress {
-                    Decision { verdict: Verdict::Allowed, ground: Ground::OwnNode }
-                } else {
-                    Decision { verdict: Verdict::Denied, ground: Ground::Isolated { tier, policy } }
-                };
-                decided.push((std::mem::take(&mut open), decision));
-            }
-            open = open.union(&passed);
+        let isolating = |tier: u32| self.isolated_by(ruleset, direction).find(|(in_tier, _)| *in_tier == tier);
+        decide(ruleset, of_tier, isolating, names(&self.names, direction, class), (direction, class))
+    }
+}
+
+/// The names of ports that count for a destination: the subject's own, or those of the peer.
+fn names<'n>(own: &'n [NamedNumber], direction: Direction, class: &'n Class) -> &'n [NamedNumber] {
+    match direction {
+        Direction::Ingress => own,
+        Direction::Egress => &class.names,
+    }
+}
+
+/// Decides on every port at once by the rules of each tier that name a class, in order, and by the policy of each that isolates
+/// the subject.
+fn decide<'r, R: Iterator<Item = (RuleRef, &'r Rule)>>(
+    ruleset: &Ruleset,
+    rules: impl Fn(u32) -> R,
+    isolating: impl Fn(u32) -> Option<(u32, u32)>,
+    names: &[NamedNumber],
+    (direction, class): (Direction, &Class),
+) -> PortTable {
+    let mut decided: Vec<(Piece, Decision)> = Vec::new();
+    let mut open = Open::all();
+    for (at, tier) in ruleset.tiers.iter().enumerate() {
+        let tier_at = place(at);
+        let mut passed: Vec<Piece> = Vec::new();
+        for (at, rule) in rules(tier_at) {
+            let verdict = match rule.action {
+                Action::Pass => None,
+                Action::Allow => Some(Verdict::Allowed),
+                Action::Deny => Some(Verdict::Denied),
+            };
+            let decision = verdict.map(|verdict| Decision { verdict, ground: Ground::Rule(at) });
+            take(&mut open, &rule.ports, names, |piece| match decision {
+                Some(decision) => decided.push((piece, decision)),
+                None => passed.push(piece),
+            });
             if open.is_empty() {
                 break;
             }
         }
-        decided.push((open, UNDECIDED));
-        PortTable::new(&decided)
+        if let (TierDefault::DenyIsolated, Some((tier, policy))) = (tier.default, isolating(tier_at)) {
+            let decision = if class.own_node && direction == Direction::Egress {
+                Decision { verdict: Verdict::Allowed, ground: Ground::OwnNode }
+            } else {
+                Decision { verdict: Verdict::Denied, ground: Ground::Isolated { tier, policy } }
+            };
+            open.take_all(|piece| decided.push((piece, decision)));
+        }
+        passed.into_iter().for_each(|piece| open.give_back(piece));
+        if open.is_empty() {
+            break;
+        }
     }
+    open.take_all(|piece| decided.push((piece, UNDECIDED)));
+    PortTable::new(decided)
 }
 
-/// The ports of a rule, for a destination that has these named ports.
-fn traffic_of(ports: &Ports, names: &[NamedNumber]) -> Traffic {
+/// Takes what is left of a rule's ports, for a destination that has these named ports.
+fn take(open: &mut Open, ports: &Ports, names: &[NamedNumber], mut taken: impl FnMut(Piece)) {
     let Ports::List(list) = ports else {
-        return Traffic::all();
-    };
-    let mut ranges: [Vec<(u16, u16)>; 4] = Default::default();
-    let mut add = |transport: Transport, first, last| {
-        if let Some(ranges) = ranges.get_mut(transport.index()) {
-            ranges.push((first, last));
-        }
+        open.take_all(taken);
+        return;
     };
     for port in list {
         match *port {
-            PortMatch::Range { transport, first, last } => add(transport, first, last),
+            PortMatch::Range { transport, first, last } => open.take((transport, first, last), &mut taken),
             PortMatch::Named { name, transport } => {
                 for (has, over, number) in names {
                     if *has == name && transport.is_none_or(|wanted| wanted == *over) {
-                        add(*over, *number, *number);
+                        open.take((*over, *number, *number), &mut taken);
                     }
                 }
             }
         }
     }
-    let mut traffic = Traffic::none();
-    for (transport, ranges) in Transport::ALL.into_iter().zip(ranges) {
-        traffic.add(transport, &PortSet::of(ranges));
+}
+
+/// Counts what is looked at, for tests of what compiling costs: a machine may be fast, and a count is what it is.
+#[cfg(test)]
+pub(crate) mod work {
+    use std::cell::Cell;
+
+    thread_local!(static LOOKED_AT: Cell<usize> = const { Cell::new(0) });
+
+    /// So many policies or rules more were looked at.
+    pub(crate) fn count(more: usize) {
+        LOOKED_AT.set(LOOKED_AT.get() + more);
     }
-    traffic
+
+    /// How many policies and rules `job` looks at.
+    pub(crate) fn of(job: impl FnOnce()) -> usize {
+        let before = LOOKED_AT.get();
+        job();
+        LOOKED_AT.get() - before
+    }
 }

@@ -6,14 +6,14 @@ mod objects;
 mod policies;
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use chainkit_cluster::model::{Cluster, Problem};
 
 use crate::classes::{ClassId, Classes};
-use crate::compile::{Decision, Ground, PortTable, SubjectRules};
+use crate::compile::{Decision, Ground, Index, PortTable, SubjectRules};
 use crate::explain::Cause;
 use crate::flow::{Direction, Flow, Options, Party, Scope, Verdict};
 use crate::interned::Interned;
@@ -41,13 +41,20 @@ pub struct Engine<'a> {
     policies: Interned<SubjectRules>,
     policy_of_workload: Vec<Option<PolicyId>>,
     /// For each group with subjects the policies that select it, by tier and place.
-    policies_of_group: HashMap<GroupId, Vec<(u32, u32)>>,
-    /// By namespace the places of its network policies in their tier.
-    network_policies: HashMap<String, Vec<u32>>,
+    policies_of_group: HashMap<GroupId, BTreeSet<(u32, u32)>>,
+    /// By namespace and name the places of network policies in their tier.
+    network_policies: HashMap<String, BTreeMap<String, u32>>,
     free: Free,
     pending: Pending,
     /// What has been asked before.
-    asked: Mutex<HashMap<Asked, Arc<PortTable>>>,
+    asked: Mutex<Known>,
+}
+
+/// Answers, and what they were found by.
+#[derive(Debug, Default)]
+struct Known {
+    rules: HashMap<(PolicyId, Direction), Arc<Index>>,
+    tables: HashMap<Asked, Arc<PortTable>>,
 }
 
 /// Places whose objects are gone.
@@ -334,18 +341,22 @@ impl<'a> Engine<'a> {
 
     /// What rules say of a class, worked out once.
     fn port_table(&self, key: Asked, rules: &SubjectRules) -> Arc<PortTable> {
-        let (_, direction, class, as_own_node) = key;
-        if let Some(table) = self.asked.lock().ok().and_then(|asked| asked.get(&key).cloned()) {
+        let (id, direction, class, as_own_node) = key;
+        let known = self.asked.lock().ok();
+        if let Some(table) = known.as_ref().and_then(|known| known.tables.get(&key).cloned()) {
             return table;
         }
+        let index = known.and_then(|known| known.rules.get(&(id, direction)).cloned());
+        let index = index.unwrap_or_else(|| Arc::new(Index::new(&self.ruleset, rules, direction)));
         let mut class = self.classes.get(class).cloned().unwrap_or_default();
         class.own_node |= as_own_node;
-        let table = Arc::new(rules.evaluate(&self.ruleset, direction, &class));
-        if let Ok(mut asked) = self.asked.lock() {
-            if asked.len() >= MAX_ASKED {
-                asked.clear();
+        let table = Arc::new(index.evaluate(&self.ruleset, &class));
+        if let Ok(mut known) = self.asked.lock() {
+            if known.tables.len() >= MAX_ASKED {
+                known.tables.clear();
             }
-            asked.insert(key, Arc::clone(&table));
+            known.tables.insert(key, Arc::clone(&table));
+            known.rules.entry((id, direction)).or_insert(index);
         }
         table
     }

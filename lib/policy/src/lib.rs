@@ -17,6 +17,10 @@
 
 #![forbid(unsafe_code)]
 
+// Unit tests build their clusters as the tests beside the crate do.
+#[cfg(test)]
+extern crate self as chainkit_policy;
+
 mod classes;
 mod compare;
 mod compile;

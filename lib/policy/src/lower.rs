@@ -139,14 +139,19 @@ impl<'w, 'a> Lowering<'w, 'a> {
         id
     }
 
-    /// Groups with a subject that `pods` selects among `groups`, in order.
-    fn subjects(&self, groups: impl Iterator<Item = GroupId>, pods: &LabelSelector) -> Vec<GroupId> {
-        let selected = groups.filter(|id| {
+    /// Groups with a subject that `pods` selects in a namespace, in order.
+    fn subjects(&self, namespace: u32, pods: &LabelSelector) -> Vec<GroupId> {
+        let there = self.world.groups_with_subjects(namespace);
+        let selects = |id: &GroupId| {
             let group = self.world.group(*id);
-            group.is_some_and(|group| !group.subjects.is_empty() && selector::matches(pods, self.world.labels(group)))
-        });
-        let mut selected: Vec<_> = selected.collect();
+            group.is_some_and(|group| selector::matches(pods, self.world.labels(group)))
+        };
+        let Some(mut selected) = self.world.pod_labels.few_candidates(pods, there.len()) else {
+            return there.iter().copied().filter(selects).collect();
+        };
+        selected.retain(|id| there.contains(id) && selects(id));
         selected.sort_unstable();
+        selected.dedup();
         selected
     }
 

@@ -1,6 +1,8 @@
 //! The cluster's workloads, interned: pods that no label selector can tell apart are one *group*, found through an
 //! index of labels rather than one by one.
 
+mod labels;
+
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -9,9 +11,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use chainkit_cluster::model::{Cluster, Labels, NAMESPACE_NAME_LABEL};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::flow::Scope;
+pub(crate) use labels::LabelIndex;
 
 /// Pods of one namespace with one set of labels, by its place in [`World::groups`].
 pub type GroupId = u32;
@@ -40,6 +42,8 @@ pub struct KnownNamespace {
     groups: HashMap<u64, Vec<GroupId>>,
     /// How many groups it has.
     count: usize,
+    /// Those of them with a subject.
+    with_subjects: BTreeSet<GroupId>,
     /// Its workloads, in order.
     workloads: Vec<u32>,
     /// Its pods by name.
@@ -258,6 +262,9 @@ impl<'a> World<'a> {
                 (id, true)
             }
         };
+        if is_subject {
+            namespace.with_subjects.insert(id);
+        }
         if let Some(group) = self.groups.get_mut(id as usize) {
             put_in_order(&mut group.members, number);
             if is_subject {
@@ -313,6 +320,11 @@ impl<'a> World<'a> {
         let group = self.groups.get_mut(id as usize)?;
         take_out(&mut group.members, number);
         take_out(&mut group.subjects, number);
+        if group.subjects.is_empty()
+            && let Some(namespace) = self.namespaces.get_mut(group.namespace as usize)
+        {
+            namespace.with_subjects.remove(&id);
+        }
         Some((id, group.members.is_empty()))
     }
 
@@ -398,6 +410,12 @@ impl<'a> World<'a> {
             .flat_map(|namespace| namespace.groups.values().flatten().copied())
     }
 
+    /// Those of them that have a subject.
+    pub(crate) fn groups_with_subjects(&self, namespace: u32) -> &BTreeSet<GroupId> {
+        static NONE: BTreeSet<GroupId> = BTreeSet::new();
+        self.namespaces.get(namespace as usize).map_or(&NONE, |namespace| &namespace.with_subjects)
+    }
+
     fn count_in(&self, namespace: u32) -> usize {
         self.namespaces.get(namespace as usize).map_or(0, |namespace| namespace.count)
     }
@@ -451,80 +469,5 @@ impl<'a> World<'a> {
     /// Addresses of nodes, each with its node.
     pub fn node_addresses(&self) -> impl Iterator<Item = (IpAddr, u32)> + '_ {
         self.node_addresses.iter().map(|(address, at)| (*address, *at))
-    }
-}
-
-/// Things with labels, found by label.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct LabelIndex {
-    by_value: HashMap<String, HashMap<String, Vec<u32>>>,
-    by_key: HashMap<String, Vec<u32>>,
-    all: BTreeSet<u32>,
-}
-
-impl LabelIndex {
-    fn add(&mut self, id: u32, labels: &Labels) {
-        self.all.insert(id);
-        for (key, value) in labels {
-            if !self.by_key.contains_key(key) {
-                self.by_key.insert(key.clone(), Vec::new());
-                self.by_value.insert(key.clone(), HashMap::new());
-            }
-            if let (Some(with_key), Some(values)) = (self.by_key.get_mut(key), self.by_value.get_mut(key)) {
-                put_in_order(with_key, id);
-                match values.get_mut(value) {
-                    Some(with_value) => {
-                        put_in_order(with_value, id);
-                    }
-                    None => {
-                        values.insert(value.clone(), vec![id]);
-                    }
-                }
-            }
-        }
-    }
-
-    fn remove(&mut self, id: u32, labels: &Labels) {
-        self.all.remove(&id);
-        for (key, value) in labels {
-            let (Some(with_key), Some(values)) = (self.by_key.get_mut(key), self.by_value.get_mut(key)) else {
-                continue;
-            };
-            take_out(with_key, id);
-            if let Some(with_value) = values.get_mut(value) {
-                take_out(with_value, id);
-                if with_value.is_empty() {
-                    values.remove(value);
-                }
-            }
-            if with_key.is_empty() {
-                self.by_key.remove(key);
-                self.by_value.remove(key);
-            }
-        }
-    }
-
-    /// A superset of what `selector` selects: the shortest list that one of its requirements leaves.
-    pub(crate) fn candidates(&self, selector: &LabelSelector) -> Vec<u32> {
-        let labels = selector.match_labels.iter().flatten();
-        let mut offers: Vec<Vec<&[u32]>> =
-            labels.map(|(key, value)| self.with_value(key, value).into_iter().collect()).collect();
-        for requirement in selector.match_expressions.iter().flatten() {
-            let key = requirement.key.as_str();
-            match requirement.operator.as_str() {
-                "In" => {
-                    let values: BTreeSet<&str> = requirement.values.iter().flatten().map(String::as_str).collect();
-                    offers.push(values.into_iter().filter_map(|value| self.with_value(key, value)).collect());
-                }
-                "Exists" => offers.push(self.by_key.get(key).map(Vec::as_slice).into_iter().collect()),
-                _ => {}
-            }
-        }
-        let shortest = offers.into_iter().min_by_key(|lists| lists.iter().map(|list| list.len()).sum::<usize>());
-        shortest.map_or_else(|| self.all.iter().copied().collect(), |lists| lists.concat())
-    }
-
-    fn with_value(&self, key: &str, value: &str) -> Option<&[u32]> {
-        self.by_value.get(key)?.get(value).map(Vec::as_slice)
     }
 }

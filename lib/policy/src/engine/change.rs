@@ -1,11 +1,11 @@
 //! How an engine comes to know its cluster, and follows it: what happened since the last time is settled at once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use chainkit_cluster::model::{Change, NamedPort};
 
-use super::{Engine, PolicyId};
+use super::{Engine, Known, PolicyId};
 use crate::classes::{NamedNumber, Settled};
 use crate::compile::SubjectRules;
 use crate::flow::{Direction, Transport};
@@ -100,26 +100,30 @@ impl Engine<'_> {
             changed.policies.extend(self.policies.iter().filter(|(_, rules)| says(rules)).map(|(id, _)| id));
         }
         self.policy_of_workload.resize(self.world.cluster.workloads.len(), None);
+        let mut ordered = HashMap::new();
         for id in pending.groups {
-            self.assign(id, &mut changed);
+            self.assign(id, &mut ordered, &mut changed);
         }
-        if let Ok(asked) = self.asked.get_mut() {
-            asked.clear();
+        if let Ok(known) = self.asked.get_mut() {
+            *known = Known::default();
         }
         changed
     }
 
-    /// Gives the subjects of a group their rules.
-    fn assign(&mut self, id: GroupId, changed: &mut Changed) {
+    /// Gives the subjects of a group their rules. Groups that the same policies select share what those come to.
+    fn assign(
+        &mut self,
+        id: GroupId,
+        ordered: &mut HashMap<BTreeSet<(u32, u32)>, Arc<Ordered>>,
+        changed: &mut Changed,
+    ) {
         let Some(group) = self.world.group(id) else { return };
-        let mut policies = self.policies_of_group.get(&id).cloned().unwrap_or_default();
-        let rank = |(tier, at): &(u32, u32)| (*tier, self.ruleset.policy(*tier, *at).map(Policy::rank));
-        policies.sort_by(|a, b| rank(a).cmp(&rank(b)));
-        let policies: Arc<[(u32, u32)]> = policies.into();
-        let asked = asked_names(&self.ruleset, &policies);
+        let selecting = self.policies_of_group.get(&id).cloned().unwrap_or_default();
+        let of_group = ordered.entry(selecting).or_insert_with_key(|all| Arc::new(Ordered::new(&self.ruleset, all)));
+        let Ordered { policies, asked } = &*Arc::clone(of_group);
         for at in &group.subjects {
             let Some(workload) = self.world.cluster.workloads.get(*at as usize) else { continue };
-            let rules = SubjectRules { policies: Arc::clone(&policies), names: numbers(&asked, &workload.ports) };
+            let rules = SubjectRules { policies: Arc::clone(policies), names: numbers(asked, &workload.ports) };
             let (new, is_new) = self.policies.hold(rules);
             if is_new {
                 changed.policies.insert(new);
@@ -138,16 +142,30 @@ impl Engine<'_> {
     }
 }
 
-/// Names of ports that the ingress rules of these policies ask for, with their numbers.
-fn asked_names<'r>(ruleset: &'r Ruleset, policies: &[(u32, u32)]) -> HashMap<&'r str, u32> {
-    let policies = policies.iter().filter_map(|(tier, at)| ruleset.policy(*tier, *at));
-    let rules = policies.flat_map(|policy| &policy.rules).filter(|rule| rule.direction == Direction::Ingress);
-    let names = rules.flat_map(|rule| rule.ports.names());
-    names.filter_map(|name| Some((ruleset.port_name(name)?, name))).collect()
+/// The policies that select a group.
+#[derive(Debug)]
+struct Ordered {
+    /// In the order in which they are tried.
+    policies: Arc<[(u32, u32)]>,
+    /// Names of ports that their ingress rules ask for, with their numbers.
+    asked: HashMap<String, u32>,
+}
+
+impl Ordered {
+    fn new(ruleset: &Ruleset, selecting: &BTreeSet<(u32, u32)>) -> Self {
+        let mut policies: Vec<(u32, u32)> = selecting.iter().copied().collect();
+        let rank = |(tier, at): &(u32, u32)| (*tier, ruleset.policy(*tier, *at).map(Policy::rank));
+        policies.sort_by(|a, b| rank(a).cmp(&rank(b)));
+        let found = policies.iter().filter_map(|(tier, at)| ruleset.policy(*tier, *at));
+        let rules = found.flat_map(|policy| &policy.rules).filter(|rule| rule.direction == Direction::Ingress);
+        let names = rules.flat_map(|rule| rule.ports.names());
+        let asked = names.filter_map(|name| Some((ruleset.port_name(name)?.to_owned(), name))).collect();
+        Self { policies: policies.into(), asked }
+    }
 }
 
 /// Those ports of a pod whose name is asked for, in order.
-fn numbers(asked: &HashMap<&str, u32>, ports: &[NamedPort]) -> Vec<NamedNumber> {
+fn numbers(asked: &HashMap<String, u32>, ports: &[NamedPort]) -> Vec<NamedNumber> {
     let number =
         |port: &NamedPort| Some((*asked.get(port.name.as_str())?, Transport::from(port.protocol), port.number));
     let mut numbers: Vec<NamedNumber> = ports.iter().filter_map(number).collect();

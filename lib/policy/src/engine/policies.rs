@@ -25,7 +25,7 @@ impl Engine<'_> {
         let Some(group) = self.world.group(id) else { return };
         let namespace = self.world.namespaces.get(group.namespace as usize).map(|namespace| &*namespace.name);
         let of_namespace = namespace.and_then(|name| self.network_policies.get(name)).into_iter().flatten();
-        let mut selecting: Vec<(u32, u32)> = of_namespace.map(|at| (NETWORK_POLICY_TIER, *at)).collect();
+        let mut selecting: Vec<(u32, u32)> = of_namespace.map(|(_, at)| (NETWORK_POLICY_TIER, *at)).collect();
         for tier in [ADMIN_TIER, BASELINE_TIER] {
             selecting.extend(self.places(tier).into_iter().map(|(at, _)| (tier, at)));
         }
@@ -37,7 +37,7 @@ impl Engine<'_> {
             let Some(policy) = self.ruleset.policy_mut(tier, at) else { continue };
             if !policy.subjects.is_empty() {
                 if put_in_order(&mut policy.subjects, id) {
-                    self.policies_of_group.entry(id).or_default().push((tier, at));
+                    self.policies_of_group.entry(id).or_default().insert((tier, at));
                 }
                 continue;
             }
@@ -97,7 +97,8 @@ impl Engine<'_> {
             self.use_rules(&policy.rules);
         }
         if let Some(namespace) = policy.namespace.as_ref() {
-            put_in_order(self.network_policies.entry(namespace.clone()).or_default(), at);
+            let of_namespace = self.network_policies.entry(namespace.clone()).or_default();
+            of_namespace.insert(policy.name.clone(), at);
         }
         let subjects = policy.subjects.clone();
         let is_there = !policy.kind.is_empty();
@@ -110,11 +111,11 @@ impl Engine<'_> {
         self.ruleset.release(&old.rules);
         for group in &old.subjects {
             if let Some(policies) = self.policies_of_group.get_mut(group) {
-                policies.retain(|other| *other != (tier, at));
+                policies.remove(&(tier, at));
             }
         }
         for group in &subjects {
-            self.policies_of_group.entry(*group).or_default().push((tier, at));
+            self.policies_of_group.entry(*group).or_default().insert((tier, at));
         }
         self.pending.groups.extend(old.subjects.iter().chain(&subjects));
         self.pending.policies.insert((tier, at));
@@ -122,7 +123,7 @@ impl Engine<'_> {
             if let Some(namespace) = &old.namespace
                 && let Some(places) = self.network_policies.get_mut(namespace)
             {
-                take_out(places, at);
+                places.remove(&old.name);
                 if places.is_empty() {
                     self.network_policies.remove(namespace);
                 }
@@ -156,9 +157,7 @@ impl Engine<'_> {
     }
 
     pub(super) fn network_policy_named(&self, namespace: &str, name: &str) -> Option<u32> {
-        let places = self.network_policies.get(namespace)?.iter().copied();
-        let named = |at: u32| self.ruleset.policy(NETWORK_POLICY_TIER, at).is_some_and(|policy| policy.name == name);
-        places.into_iter().find(|at| named(*at))
+        self.network_policies.get(namespace)?.get(name).copied()
     }
 
     pub(super) fn set_network_policy(&mut self, policy: Located<NetworkPolicy>) {

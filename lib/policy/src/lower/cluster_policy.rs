@@ -48,7 +48,7 @@ impl Lowering<'_, '_> {
             }
             for (at, namespace) in self.world.namespaces.iter().enumerate() {
                 if selector::matches(namespaces, &namespace.labels) {
-                    lowered.subjects.extend(self.subjects(self.world.groups_in(place(at)), pods));
+                    lowered.subjects.extend(self.subjects(place(at), pods));
                 }
             }
             lowered.subjects.sort_unstable();

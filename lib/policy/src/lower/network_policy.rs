@@ -34,7 +34,7 @@ impl Lowering<'_, '_> {
         };
         self.check(&mut source, "spec.podSelector", Some(pods));
         if let Some(id) = self.world.namespace(&namespace) {
-            lowered.subjects = self.subjects(self.world.groups_in(id), pods);
+            lowered.subjects = self.subjects(id, pods);
         }
         let (ingress, egress) = (spec.ingress.iter().flatten(), spec.egress.iter().flatten());
         lowered.isolates = match spec.policy_types.as_deref().unwrap_or_default() {

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::classes::{Class, ClassId, NamedNumber};
+use crate::compile::Index;
 use crate::engine::{Changed, Engine, PolicyId};
 use crate::flow::Direction;
 use crate::prefix::Prefix;
-use crate::rules::Peers;
 use crate::tables::{Rows, Tables, Update};
 
 /// Rules of one policy id in one direction.
@@ -43,11 +43,10 @@ pub(crate) struct Maker {
 }
 
 /// What rules ask of a class.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Asks {
-    sets: HashSet<u32>,
+    rules: Index,
     names: HashSet<u32>,
-    everywhere: bool,
     /// Port tables by what the rules can tell of a class; each is held.
     known: HashMap<Seen, u32>,
     /// With how many of them it looks again which are of use.
@@ -67,8 +66,7 @@ impl Maker {
         let mut rows = Written::new();
         for (id, was) in &changed.settled.classes {
             let is = self.current(engine, *id);
-            was.iter().for_each(|class| self.index(*id, class, false));
-            is.into_iter().for_each(|class| self.index(*id, class, true));
+            self.index(*id, was.as_ref(), is);
         }
         for id in &changed.policies {
             for direction in Direction::BOTH {
@@ -119,24 +117,24 @@ impl Maker {
         engine.classes().get(id).filter(|_| engine.classes().is_held(id))
     }
 
-    fn index(&mut self, id: ClassId, class: &Class, there: bool) {
-        let put = |lists: &mut HashMap<u32, BTreeSet<ClassId>>, key: u32| {
-            if there {
-                lists.entry(key).or_default().insert(id);
-            } else if let Some(classes) = lists.get_mut(&key) {
-                classes.remove(&id);
-                if classes.is_empty() {
-                    lists.remove(&key);
-                }
-            }
-        };
-        class.peers.iter().for_each(|set| put(&mut self.in_set, *set));
-        class.names.iter().for_each(|(name, ..)| put(&mut self.with_name, *name));
-        let kinds = [(true, &mut self.all), (class.pod, &mut self.pods), (class.own_node, &mut self.own_nodes)];
-        for (marked, classes) in kinds {
-            if marked && there {
+    /// A class that was one thing is another.
+    fn index(&mut self, id: ClassId, was: Option<&Class>, is: Option<&Class>) {
+        only_in(peers(was), peers(is)).for_each(|set| take_from(&mut self.in_set, set, id));
+        for set in only_in(peers(is), peers(was)) {
+            self.in_set.entry(set).or_default().insert(id);
+        }
+        for (name, ..) in was.iter().flat_map(|class| class.names.iter()) {
+            take_from(&mut self.with_name, *name, id);
+        }
+        for (name, ..) in is.iter().flat_map(|class| class.names.iter()) {
+            self.with_name.entry(*name).or_default().insert(id);
+        }
+        let marks = |class: Option<&Class>| class.map_or([false; 3], |class| [true, class.pod, class.own_node]);
+        let kinds = [&mut self.all, &mut self.pods, &mut self.own_nodes];
+        for ((is, was), classes) in marks(is).into_iter().zip(marks(was)).zip(kinds) {
+            if is {
                 classes.insert(id);
-            } else if marked {
+            } else if was {
                 classes.remove(&id);
             }
         }
@@ -145,11 +143,8 @@ impl Maker {
     /// Whose rules may answer a class otherwise that was one thing and is another.
     fn concerned(&self, was: Option<&Class>, is: Option<&Class>) -> BTreeSet<Side> {
         let mut sides = BTreeSet::new();
-        let peers = |class: Option<&Class>| class.map(|class| class.peers.clone()).unwrap_or_default();
-        let (before, after) = (peers(was), peers(is));
-        let both = before.iter().filter(|set| after.binary_search(set).is_err());
-        for set in both.chain(after.iter().filter(|set| before.binary_search(set).is_err())) {
-            sides.extend(self.asking_set.get(set).into_iter().flatten());
+        for set in only_in(peers(was), peers(is)).chain(only_in(peers(is), peers(was))) {
+            sides.extend(self.asking_set.get(&set).into_iter().flatten());
         }
         let names = |class: Option<&Class>| class.map(|class| class.names.clone()).unwrap_or_default();
         let (before, after) = (names(was), names(is));
@@ -175,35 +170,31 @@ impl Maker {
         let (id, direction) = side;
         let ruleset = engine.rules();
         let Some(rules) = engine.policies().get(id as usize) else { return };
-        let mut asks = Asks::default();
-        for (_, rule) in rules.rules(ruleset, direction) {
-            if let Peers::Set(set) = rule.peers {
-                asks.sets.insert(set);
-                asks.everywhere |= ruleset.is_everywhere(set);
-            }
-            if direction == Direction::Egress {
-                asks.names.extend(rule.ports.names());
-            }
-        }
+        let index = Index::new(ruleset, rules, direction);
+        let names = match direction {
+            Direction::Ingress => HashSet::new(),
+            Direction::Egress => rules.rules(ruleset, direction).flat_map(|(_, rule)| rule.ports.names()).collect(),
+        };
         let nobody = Class::default();
-        let (of_nobody, _) = tables.port_tables.hold(rules.evaluate(ruleset, direction, &nobody));
-        asks.known.insert(Seen::default(), of_nobody);
+        let (of_nobody, _) = tables.port_tables.hold(index.evaluate(ruleset, &nobody));
+        let known = HashMap::from([(Seen::default(), of_nobody)]);
         let mut candidates: BTreeSet<ClassId> = BTreeSet::new();
-        for set in &asks.sets {
-            candidates.extend(self.in_set.get(set).into_iter().flatten());
-            self.asking_set.entry(*set).or_default().insert(side);
+        for set in index.sets() {
+            candidates.extend(self.in_set.get(&set).into_iter().flatten());
+            self.asking_set.entry(set).or_default().insert(side);
         }
-        for name in &asks.names {
+        for name in &names {
             candidates.extend(self.with_name.get(name).into_iter().flatten());
             self.asking_name.entry(*name).or_default().insert(side);
         }
-        if asks.everywhere {
+        if index.names_every_pod() {
             candidates.extend(&self.pods);
             self.asking_everywhere.insert(side);
         }
         if direction == Direction::Egress {
             candidates.extend(&self.own_nodes);
         }
+        let asks = Asks { rules: index, names, known, enough: 0 };
         self.sides.insert(side, asks);
         if tables.policies.len() <= id as usize {
             tables.policies.resize(id as usize + 1, Default::default());
@@ -253,30 +244,29 @@ impl Maker {
 
     /// The port table of one class; none where there is no such class.
     fn answer(&mut self, engine: &Engine<'_>, side: Side, id: ClassId, tables: &mut Tables) -> Option<u32> {
-        let (policy, direction) = side;
         let class = self.current(engine, id)?;
-        let (asks, rules) = (self.sides.get_mut(&side)?, engine.policies().get(policy as usize)?);
+        let asks = self.sides.get_mut(&side)?;
         let seen: Seen = (
-            class.peers.iter().filter(|set| asks.sets.contains(set)).copied().collect(),
+            class.peers.iter().filter(|set| asks.rules.names_set(**set)).copied().collect(),
             class.names.iter().filter(|(name, ..)| asks.names.contains(name)).copied().collect(),
-            class.pod && asks.everywhere,
-            class.own_node && direction == Direction::Egress,
+            class.pod && asks.rules.names_every_pod(),
+            class.own_node && side.1 == Direction::Egress,
         );
-        let port_tables = &mut tables.port_tables;
-        let evaluated = || port_tables.hold(rules.evaluate(engine.rules(), direction, class)).0;
+        let (port_tables, rules) = (&mut tables.port_tables, &asks.rules);
+        let evaluated = || port_tables.hold(rules.evaluate(engine.rules(), class)).0;
         Some(*asks.known.entry(seen).or_insert_with(evaluated))
     }
 
     /// Takes out all rows of a side.
     fn forget(&mut self, side: Side, tables: &mut Tables, rows: &mut Written) {
         let Some(asks) = self.sides.remove(&side) else { return };
-        for (lists, asked) in [(&mut self.asking_set, &asks.sets), (&mut self.asking_name, &asks.names)] {
-            for one in asked {
-                if let Some(sides) = lists.get_mut(one) {
-                    sides.remove(&side);
-                    if sides.is_empty() {
-                        lists.remove(one);
-                    }
+        let asked = asks.rules.sets().map(|set| (false, set)).chain(asks.names.iter().map(|name| (true, *name)));
+        for (is_name, one) in asked {
+            let lists = if is_name { &mut self.asking_name } else { &mut self.asking_set };
+            if let Some(sides) = lists.get_mut(&one) {
+                sides.remove(&side);
+                if sides.is_empty() {
+                    lists.remove(&one);
                 }
             }
         }
@@ -393,6 +383,29 @@ fn set_row(side: Side, class: ClassId, table: Option<u32>, tables: &mut Tables, 
     };
     if was != table {
         rows.insert((side.0, side.1, Some(class)), table);
+    }
+}
+
+/// The sets that a class is in, in order.
+fn peers(class: Option<&Class>) -> &[u32] {
+    class.map_or(&[], |class| &class.peers)
+}
+
+/// What is in one list and not in the other; both are in order.
+fn only_in<'l>(one: &'l [u32], other: &'l [u32]) -> impl Iterator<Item = u32> + 'l {
+    let mut rest = other.iter().copied().peekable();
+    one.iter().copied().filter(move |number| {
+        while rest.next_if(|other| other < number).is_some() {}
+        rest.peek() != Some(number)
+    })
+}
+
+fn take_from(lists: &mut HashMap<u32, BTreeSet<ClassId>>, key: u32, id: ClassId) {
+    if let Some(classes) = lists.get_mut(&key) {
+        classes.remove(&id);
+        if classes.is_empty() {
+            lists.remove(&key);
+        }
     }
 }
 
