@@ -448,7 +448,7 @@ fn traffic_of_a_service_goes_to_the_whole_cluster_unless_it_says_otherwise() {
     let (stays, told) = of(", internalTrafficPolicy: Near");
     assert!(!stays);
     let field = "spec.internalTrafficPolicy: neither Cluster nor Local: taken as Cluster";
-    assert_eq!(told, [format!("in.yaml:1: document 1: Service/default/web: {field}")]);
+    assert_eq!(told, [format!("in.yaml:4: document 1: Service/default/web: {field}")]);
 }
 
 #[test]
