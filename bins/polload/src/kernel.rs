@@ -68,6 +68,10 @@ pub(crate) fn settle(keeper: &Keeper<'_>, root: &Path, log: &Log) -> anyhow::Res
             log.warning(format!("what was in force before cannot be put back: {error}"));
             Ok(())
         }
+        Err(error @ KeepError::Partly { .. }) => {
+            log.warning(error.to_string());
+            Ok(())
+        }
         Err(error) => Err(failure(error)),
     }
 }
@@ -104,6 +108,7 @@ pub(crate) fn policy_lock_within(root: &Path, patience: Duration) -> anyhow::Res
 pub(crate) fn failure(error: KeepError) -> anyhow::Error {
     match error {
         KeepError::Kernel(error) => bpf_failure(error),
+        KeepError::Partly { remedy, .. } => Failure::new(Exit::Partial, error.to_string()).remedy(remedy).into(),
         KeepError::NothingToConfirm | KeepError::TooLate => Failure::new(Exit::No, error.to_string()).into(),
         other => Failure::new(Exit::Failed, other.to_string()).into(),
     }

@@ -11,6 +11,7 @@
 )]
 
 mod churn;
+mod confirmed;
 mod crowd;
 mod ground;
 mod killed;
