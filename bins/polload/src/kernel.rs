@@ -4,7 +4,7 @@ pub(crate) mod modes;
 pub(crate) mod pods;
 pub(crate) mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -76,10 +76,34 @@ pub(crate) fn settle(keeper: &Keeper<'_>, root: &Path, log: &Log) -> anyhow::Res
     }
 }
 
-/// The numbers of rules in force, which those that stay keep; none where they cannot be read.
-pub(crate) fn numbered(keeper: &Keeper<'_>) -> BTreeMap<u32, RuleEntry> {
-    let saved = keeper.saved().ok().flatten();
-    saved.and_then(|saved| saved.rules().ok()).unwrap_or_default()
+/// Numbers of rules; none where they cannot be read.
+pub(crate) struct Numbered {
+    /// Of the policy that judges.
+    judging: BTreeMap<u32, RuleEntry>,
+    /// And of the one that the kernel may go back to: rules that stay keep them, and no other rule gets them.
+    pub(crate) all: BTreeMap<u32, RuleEntry>,
+}
+
+impl Numbered {
+    /// Those of what is in force.
+    pub(crate) fn find(keeper: &Keeper<'_>) -> Self {
+        let now = keeper.in_force().ok();
+        let rules = |folder: Option<String>| {
+            let saved = folder.and_then(|folder| keeper.store().open(&folder).ok());
+            saved.and_then(|saved| saved.rules().ok()).unwrap_or_default()
+        };
+        let (folder, fallback) = now.map(|now| (now.folder, now.fallback)).unwrap_or_default();
+        let judging = rules(folder);
+        let mut all = rules(fallback.and_then(|(_, folder)| folder));
+        all.extend(judging.clone());
+        Self { judging, all }
+    }
+
+    /// Numbers that are of the same rules among these.
+    pub(crate) fn kept(&self, rules: &[RuleEntry]) -> HashSet<u32> {
+        let stays = |rule: &&RuleEntry| self.judging.get(&rule.number).is_some_and(|before| before.is_rule(rule));
+        rules.iter().filter(stays).map(|rule| rule.number).collect()
+    }
 }
 
 /// Prints what was done. It has been done, so that it cannot be told is no failure to do it.

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chainkit_abi::{Active, Endpoint, TABLE_SETS, mark, set_of};
+use chainkit_abi::{Active, Endpoint, TABLE_SETS, mark, rule, set_of};
 use chainkit_bpf::{Datapath, NodeLock, RunLock, TableSet, monotonic};
 use chainkit_cluster::{EndpointRecord, EndpointStore};
 
@@ -124,6 +124,8 @@ pub struct Prepared<'a> {
     pub confirm: Option<Duration>,
     /// Whether its rules are those that are in force: then what is open to a service stays, whoever its backends are by now.
     pub same_rules: bool,
+    /// Numbers that are of the same rules in what judges now: these go on counting, and all others begin anew.
+    pub kept: HashSet<u32>,
 }
 
 /// Keeps a node's policy.
@@ -243,14 +245,17 @@ impl<'a> Keeper<'a> {
         if before.went_back {
             unless_partly(self.settle_back(lock, &before))?;
         }
-        let Prepared { pods, draft, mut marker, confirm, same_rules, .. } = prepared;
+        let Prepared { pods, draft, mut marker, confirm, same_rules, kept, .. } = prepared;
         let generation = self.next_generation()?;
         let folder = self.new_folder(generation);
         self.put(lock, generation, tables, pods, tag_of(&folder))?;
-        if let Err(error) = draft.finish(&folder) {
+        // Cleared meanwhile: what comes is all new.
+        let kept = if before.generation == 0 { HashSet::new() } else { kept };
+        let counted = self.count_anew(&kept);
+        if let Err(error) = counted.and_then(|()| draft.finish(&folder).map(drop).map_err(KeepError::from)) {
             self.datapath.take_tables(lock, set_of(generation))?;
             self.datapath.set_tag(set_of(generation), 0);
-            return Err(error.into());
+            return Err(error);
         }
         // What waits for a confirmation itself is not gone back to twice: the one that was confirmed last is.
         let back_to = match &before.fallback {
@@ -274,6 +279,14 @@ impl<'a> Keeper<'a> {
             self.store.set_refused(&Refused::default()).map_err(KeepError::from).and_then(|()| self.tidy(lock));
         tidied.map_err(|error| error.partly(done(), UNTIDIED, TIDY_AGAIN))?;
         Ok((generation, folder))
+    }
+
+    /// Forgets what rules of policies have decided but for these numbers: others may be given to other rules. To be called before that
+    /// is in force; nothing that judges yet has a number that is given.
+    fn count_anew(&self, kept: &HashSet<u32>) -> Result<()> {
+        let counted = self.datapath.rule_hits()?.into_iter().map(|(number, _)| number);
+        let others: Vec<u32> = counted.filter(|number| *number >= rule::FIRST && !kept.contains(number)).collect();
+        Ok(self.datapath.forget_hits(&others)?)
     }
 
     /// A name whose tag is no other's.

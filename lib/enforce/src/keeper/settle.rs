@@ -3,6 +3,8 @@
 //! A policy is confirmed on the disk first and in the kernel then, so that an interruption between the two is seen for what it is: somebody
 //! has confirmed it, and whoever comes next has the kernel know. It is taken off in the kernel first, since that is what is wanted at once.
 
+use std::collections::HashSet;
+
 use chainkit_abi::Active;
 use chainkit_bpf::NodeLock;
 
@@ -143,6 +145,7 @@ impl Keeper<'_> {
         let tables = kernel::make(&image)?;
         let generation = self.next_generation()?;
         self.put(lock, generation, &tables, &pods, tag_of(&marker.folder))?;
+        self.count_anew(&HashSet::new())?;
         self.datapath.set_rules_since(generation);
         self.datapath.set_active(Active { generation, deadline: 0 }, 0);
         marker.generation = generation;
