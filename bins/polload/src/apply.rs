@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::inputs::Inputs;
 use crate::kernel::modes::{How, NodeArgs};
 use crate::kernel::tables::{Size, Tables};
-use crate::kernel::{Numbered, failure, install, node_lock, policy_lock, settle, store_failure, tell};
+use crate::kernel::{Numbered, failure, install, node_lock, placement, policy_lock, settle, store_failure, tell};
 use crate::plan;
 
 /// What `polload apply` can be asked.
@@ -115,6 +115,7 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     settle(&keeper, root, log)?;
     let numbered = Numbered::find(&keeper);
     let tables = Tables::compile(cluster, &ask.node.how, root, &numbered.all)?;
+    placement::check(&tables, root, log)?;
     tell_problems(&tables, &ask.node.how, log);
     progress.step();
     let draft = prepare(keeper.store(), &tables)?;

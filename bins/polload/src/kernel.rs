@@ -1,6 +1,7 @@
 //! What the commands share that have to do with this node's kernel.
 
 pub(crate) mod modes;
+pub(crate) mod placement;
 pub(crate) mod pods;
 pub(crate) mod tables;
 

@@ -22,7 +22,7 @@ use crate::apply::{marker, prepare, tell_problems};
 use crate::kernel::modes::NodeArgs;
 use crate::kernel::tables::Tables;
 use crate::kernel::{
-    Numbered, bpf_failure, compile_failure, failure, install, node_lock, pods, policy_lock, settle,
+    Numbered, bpf_failure, compile_failure, failure, install, node_lock, placement, pods, policy_lock, settle,
     store_failure,
 };
 use objects::OwnNode;
@@ -230,6 +230,7 @@ impl<'a> Watch<'a> {
         let changes = state.len();
         let numbered = Numbered::find(keeper);
         let tables = Tables::compile(state.into_cluster(), &ask.node.how, root, &numbered.all)?;
+        placement::check(&tables, root, log)?;
         tell_problems(&tables, &ask.node.how, log);
         let draft = prepare(keeper.store(), &tables)?;
         let made = chainkit_enforce::kernel::make(tables.compiler.image()).map_err(bpf_failure)?;

@@ -17,3 +17,4 @@ mod ground;
 mod killed;
 mod late;
 mod refused;
+mod wrong_node;
