@@ -35,7 +35,7 @@ enforce
 
 --mode says which it is on this node, enforce where it is not given. --namespace-mode NS=MODE says so for the pods of a namespace; where it is not given, the annotation chainkit.dev/mode of the namespace does. The annotation chainkit.dev/mode of a pod may only tighten: of that and what its namespace has, the stricter counts, and a value that is none of the three counts as enforce. --exclude-namespace NS leaves the pods of a namespace out, whatever any annotation says: they are only observed. To loosen what a namespace has set for itself, name it with --namespace-mode. A namespace that is named and is not among the objects is told, and counts once there is one; what can be no name of a namespace is refused.
 
-A pod that is not among the objects, since it was made after they were read, is judged by --unknown-pods: with isolate nothing is let in or out until its object arrives, but for what its own node sends it; with observe it is not judged. Where it is not given, such a pod is isolated in each direction in which some policy could select it by its namespace, so that no pod has its first moments without its rules.";
+A pod that is not among the objects, since it was made after they were read, is judged by --unknown-pods: with isolate nothing is let in or out until its object arrives, but for what its own node sends it; with observe it is not judged. Where it is not given, such a pod is isolated in each direction in which some policy could select it by its namespace (a pod whose namespace nobody knows: in which any policy isolates pods, in whatever namespace, as strictly as the strictest of those), so that no pod has its first moments without its rules.";
 
 /// The records.
 pub(crate) const RECORDS: &str = "\
