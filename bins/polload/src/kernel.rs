@@ -80,7 +80,7 @@ pub(crate) fn settle(keeper: &Keeper<'_>, root: &Path, log: &Log) -> anyhow::Res
 /// Numbers of rules; none where they cannot be read.
 pub(crate) struct Numbered {
     /// Of the policy that judges.
-    judging: BTreeMap<u32, RuleEntry>,
+    pub(crate) judging: BTreeMap<u32, RuleEntry>,
     /// And of the one that the kernel may go back to: rules that stay keep them, and no other rule gets them.
     pub(crate) all: BTreeMap<u32, RuleEntry>,
 }

@@ -89,7 +89,7 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     settle(&keeper, root, log)?;
     let in_force = keeper.in_force().map_err(failure)?.generation != 0;
     let mut sources = sources(ask, in_force)?.start().map_err(|error| Failure::usage(error.to_string()))?;
-    let rules = Numbered::find(&keeper).all.len();
+    let rules = Numbered::find(&keeper).judging.len();
     let mut refused = Refusals::default();
     let Some((state, began)) = first(&mut sources, ask, rules, &mut refused, log)? else {
         return Err(Failure::usage("all sources have ended before they gave anything to go by").into());

@@ -46,12 +46,12 @@ fn a_number_that_is_given_to_another_rule_begins_at_zero() {
     let Some(stage) = Stage::new() else { return };
     let _pods = ["shop/web", "shop/api"].map(|name| stage.pod(name));
     let [web, api] = ["web", "api"].map(|app| isolate("shop", app, &["Ingress"]));
-    stage.apply(&[web.clone()], &[]);
+    stage.apply(std::slice::from_ref(&web), &[]);
     stage.run("polload", &["clear"]);
-    stage.apply(&[api.clone()], &[]);
+    stage.apply(std::slice::from_ref(&api), &[]);
     traffic(&stage);
     stage.run("polload", &["clear"]);
-    stage.apply(&[web.clone()], &[]);
+    stage.apply(std::slice::from_ref(&web), &[]);
     all_begin_at_zero(&stage);
 
     // One that stays goes on, and one that was gone meanwhile begins anew.
@@ -61,8 +61,8 @@ fn a_number_that_is_given_to_another_rule_begins_at_zero() {
     let after = counts(&stage);
     assert!(before.iter().all(|count| after.contains(count)), "{before:?}, then {after:?}");
     assert_eq!(after.iter().filter(|(_, count)| *count == 0).count(), 1, "{after:?}");
-    stage.apply(&[api.clone()], &[]);
-    stage.apply(&[web.clone()], &[]);
+    stage.apply(std::slice::from_ref(&api), &[]);
+    stage.apply(std::slice::from_ref(&web), &[]);
     all_begin_at_zero(&stage);
 
     // The kernel goes back by itself, and the numbers of what nobody confirmed are free.
@@ -89,7 +89,7 @@ fn a_rule_that_comes_while_another_may_come_back_has_a_number_of_its_own() {
     let _pods = ["shop/web", "shop/api"].map(|name| stage.pod(name));
     let [web, api] = ["web", "api"].map(|app| isolate("shop", app, &["Ingress"]));
     stage.apply(&[web], &[]);
-    stage.apply(&[api.clone()], &["--confirm", "10m"]);
+    stage.apply(std::slice::from_ref(&api), &["--confirm", "10m"]);
     // The number of the first is nobody's, and it may still come back.
     stage.apply(&[api, isolate("shop", "web", &["Egress"])], &["--confirm", "15s"]);
     traffic(&stage);
