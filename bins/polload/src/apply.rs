@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use chainkit_cli::{Exit, Failure, Log, OutputArgs, Progress, Row};
 use chainkit_cluster::model::{Cluster, Problem};
-use chainkit_enforce::{Keeper, Marker, Prepared, RuleChange, Store};
+use chainkit_enforce::{Keeper, Marker, Prepared, Store};
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::inputs::Inputs;
 use crate::kernel::modes::{How, NodeArgs};
 use crate::kernel::tables::{Size, Tables};
-use crate::kernel::{failure, install, node_lock, numbered, policy_lock, settle, store_failure, tell};
+use crate::kernel::{Numbered, failure, install, node_lock, placement, policy_lock, settle, store_failure, tell};
 use crate::plan;
 
 /// What `polload apply` can be asked.
@@ -113,8 +113,9 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     let datapath = install(root, &node_lock(root)?)?;
     let keeper = Keeper::new(&datapath, root);
     settle(&keeper, root, log)?;
-    let numbered = numbered(&keeper);
-    let tables = Tables::compile(cluster, &ask.node.how, root, &numbered)?;
+    let numbered = Numbered::find(&keeper);
+    let tables = Tables::compile(cluster, &ask.node.how, root, &numbered.all)?;
+    placement::check(&tables, root, log)?;
     tell_problems(&tables, &ask.node.how, log);
     progress.step();
     let draft = prepare(keeper.store(), &tables)?;
@@ -133,12 +134,12 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
         marker,
         confirm: ask.confirm,
         same_rules,
+        kept: numbered.kept(&tables.compiler.rules()),
     };
     let lock = node_lock(root)?;
     let (generation, _) = keeper.apply_made(&lock, prepared, &made).map_err(failure)?;
     let endpoints = keeper.standings(&tables.pods).map_err(failure)?.len();
     drop(lock);
-    forget(&datapath, &numbered, &tables)?;
     progress.step();
     drop(progress);
     let applied = Applied {
@@ -237,25 +238,6 @@ pub(crate) fn marker(tables: &Tables, options: BTreeMap<String, serde_json::Valu
         options,
         ..Marker::default()
     }
-}
-
-/// Rules that are no more have decided nothing, should their numbers be given to others.
-fn forget(
-    datapath: &chainkit_bpf::Datapath,
-    numbered: &BTreeMap<u32, chainkit_enforce::RuleEntry>,
-    tables: &Tables,
-) -> anyhow::Result<()> {
-    let kept: std::collections::HashSet<u32> = tables
-        .compiled
-        .rules
-        .iter()
-        .filter_map(|change| match change {
-            RuleChange::Set(rule) if numbered.contains_key(&rule.number) => Some(rule.number),
-            _ => None,
-        })
-        .collect();
-    let gone: Vec<u32> = numbered.keys().copied().filter(|number| !kept.contains(number)).collect();
-    datapath.forget_hits(&gone).map_err(crate::kernel::bpf_failure)
 }
 
 /// An error for what makes no sense where no policy is in force.

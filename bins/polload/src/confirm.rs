@@ -1,5 +1,6 @@
 //! `polload confirm`, `polload clear` and `polload restore`: what is in force stays, goes, or comes back.
 
+use std::path::Path;
 use std::time::Duration;
 
 use chainkit_cli::{Exit, Log, OutputArgs, RootArgs, Row};
@@ -62,8 +63,11 @@ pub(crate) fn confirm(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     let root = &ask.root.root;
     let datapath = open_there(root)?;
     let _policy = policy_lock(root, log)?;
-    let generation = Keeper::new(&datapath, root).confirm(&node_lock(root)?).map_err(failure)?;
-    tell(ask.output, generation, "confirmed")
+    let confirmed = Keeper::new(&datapath, root).confirm(&node_lock(root)?).map_err(failure)?;
+    if confirmed.was_confirmed {
+        log.info("the policy in force was confirmed in the kernel already, and is written down as such now");
+    }
+    tell(ask.output, confirmed.generation, "confirmed")
 }
 
 /// `polload clear`.
@@ -77,18 +81,25 @@ pub(crate) fn clear(ask: &ClearAsk, log: &Log) -> anyhow::Result<Exit> {
     let keeper = Keeper::new(&datapath, root);
     if ask.now {
         datapath.clear();
-    }
-    let patience = if ask.now { Some(Duration::from_secs(1)) } else { None };
-    let policy = patience.map_or_else(|| policy_lock(root, log), |patience| policy_lock_within(root, patience));
-    match policy {
-        Ok(_policy) => keeper.clear(&node_lock(root)?).map_err(failure)?,
-        Err(error) if ask.now => {
-            log.warning(format!("no policy is in force any more, and its tables stay for now: {error:#}"));
-            keeper.store().remove_marker().map_err(crate::kernel::store_failure)?;
-        }
-        Err(error) => return Err(error),
+        now(&keeper, root, log)?;
+    } else {
+        let _policy = policy_lock(root, log)?;
+        keeper.clear(&node_lock(root)?).map_err(failure)?;
     }
     tell(ask.output, 0, "cleared")
+}
+
+/// What comes after the one write by which all policy is off already, whoever holds which lock.
+fn now(keeper: &Keeper<'_>, root: &Path, log: &Log) -> anyhow::Result<()> {
+    keeper.forget_marker().map_err(failure)?;
+    let locked = policy_lock_within(root, Duration::from_secs(1)).and_then(|policy| Ok((policy, node_lock(root)?)));
+    match locked {
+        Ok((_policy, lock)) => keeper.clear(&lock).map_err(failure),
+        Err(error) => {
+            log.warning(format!("no policy is in force any more, and its tables stay for now: {error:#}"));
+            Ok(())
+        }
+    }
 }
 
 /// `polload restore`.

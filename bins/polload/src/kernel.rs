@@ -1,10 +1,11 @@
 //! What the commands share that have to do with this node's kernel.
 
 pub(crate) mod modes;
+pub(crate) mod placement;
 pub(crate) mod pods;
 pub(crate) mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -68,14 +69,42 @@ pub(crate) fn settle(keeper: &Keeper<'_>, root: &Path, log: &Log) -> anyhow::Res
             log.warning(format!("what was in force before cannot be put back: {error}"));
             Ok(())
         }
+        Err(error @ KeepError::Partly { .. }) => {
+            log.warning(error.to_string());
+            Ok(())
+        }
         Err(error) => Err(failure(error)),
     }
 }
 
-/// The numbers of rules in force, which those that stay keep; none where they cannot be read.
-pub(crate) fn numbered(keeper: &Keeper<'_>) -> BTreeMap<u32, RuleEntry> {
-    let saved = keeper.saved().ok().flatten();
-    saved.and_then(|saved| saved.rules().ok()).unwrap_or_default()
+/// Numbers of rules; none where they cannot be read.
+pub(crate) struct Numbered {
+    /// Of the policy that judges.
+    pub(crate) judging: BTreeMap<u32, RuleEntry>,
+    /// And of the one that the kernel may go back to: rules that stay keep them, and no other rule gets them.
+    pub(crate) all: BTreeMap<u32, RuleEntry>,
+}
+
+impl Numbered {
+    /// Those of what is in force.
+    pub(crate) fn find(keeper: &Keeper<'_>) -> Self {
+        let now = keeper.in_force().ok();
+        let rules = |folder: Option<String>| {
+            let saved = folder.and_then(|folder| keeper.store().open(&folder).ok());
+            saved.and_then(|saved| saved.rules().ok()).unwrap_or_default()
+        };
+        let (folder, fallback) = now.map(|now| (now.folder, now.fallback)).unwrap_or_default();
+        let judging = rules(folder);
+        let mut all = rules(fallback.and_then(|(_, folder)| folder));
+        all.extend(judging.clone());
+        Self { judging, all }
+    }
+
+    /// Numbers that are of the same rules among these.
+    pub(crate) fn kept(&self, rules: &[RuleEntry]) -> HashSet<u32> {
+        let stays = |rule: &&RuleEntry| self.judging.get(&rule.number).is_some_and(|before| before.is_rule(rule));
+        rules.iter().filter(stays).map(|rule| rule.number).collect()
+    }
 }
 
 /// Prints what was done. It has been done, so that it cannot be told is no failure to do it.
@@ -104,6 +133,7 @@ pub(crate) fn policy_lock_within(root: &Path, patience: Duration) -> anyhow::Res
 pub(crate) fn failure(error: KeepError) -> anyhow::Error {
     match error {
         KeepError::Kernel(error) => bpf_failure(error),
+        KeepError::Partly { remedy, .. } => Failure::new(Exit::Partial, error.to_string()).remedy(remedy).into(),
         KeepError::NothingToConfirm | KeepError::TooLate => Failure::new(Exit::No, error.to_string()).into(),
         other => Failure::new(Exit::Failed, other.to_string()).into(),
     }

@@ -91,7 +91,10 @@ redundant looks at each policy and rule alone, and asks of every pod that it sel
   The API server does not take the credentials, or they do not allow what is needed; for policy in force, privileges or what the kernel must have are lacking.
 
 4
-  It failed, and nothing has changed; the API server cannot be reached or gives no objects; what changes policy is held by another.",
+  It failed, and nothing has changed; the API server cannot be reached or gives no objects; what changes policy is held by another.
+
+5
+  It was done in the kernel, and not all that comes after it; the message says what is so from now on, what is not, and how to make up for it: policy is in force, is off, or is confirmed, and that could not be written down or told on stdout.",
     },
     Section {
         title: "EXAMPLES",

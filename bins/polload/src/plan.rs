@@ -16,6 +16,7 @@ use crate::apply::{self, tell_problems};
 use crate::inputs::Inputs;
 use crate::kernel::modes::NodeArgs;
 use crate::kernel::open;
+use crate::kernel::placement;
 use crate::kernel::tables::Tables;
 
 /// What `polload plan` can be asked.
@@ -54,6 +55,7 @@ pub(crate) fn tell(cluster: Cluster, node: &NodeArgs, output: OutputArgs, log: &
     let datapath = open(root)?;
     let before = changes::Before::find(datapath.as_ref(), root, log)?;
     let tables = Tables::compile(cluster, &node.how, root, &before.rules)?;
+    placement::check(&tables, root, log)?;
     tell_problems(&tables, &node.how, log);
     let changes = changes::changes(datapath.as_ref(), root, &before, &tables)?;
     let mut out = std::io::stdout().lock();

@@ -4,6 +4,7 @@ mod objects;
 mod refused;
 mod sides;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use chainkit_cluster::ClusterState;
 use chainkit_cluster::api::ApiOptions;
 use chainkit_cluster::live::{Event, Follow, Live as Sources, Source};
 use chainkit_cluster::model::Change;
-use chainkit_enforce::{Compiled, Compiler, KeepError, Keeper, Prepared, Saved};
+use chainkit_enforce::{Compiled, Compiler, KeepError, Keeper, Prepared, RuleChange, RuleEntry, Saved};
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -21,7 +22,8 @@ use crate::apply::{marker, prepare, tell_problems};
 use crate::kernel::modes::NodeArgs;
 use crate::kernel::tables::Tables;
 use crate::kernel::{
-    bpf_failure, compile_failure, failure, install, node_lock, numbered, pods, policy_lock, settle, store_failure,
+    Numbered, bpf_failure, compile_failure, failure, install, node_lock, placement, pods, policy_lock, settle,
+    store_failure,
 };
 use objects::OwnNode;
 use refused::Refusals;
@@ -87,7 +89,7 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     settle(&keeper, root, log)?;
     let in_force = keeper.in_force().map_err(failure)?.generation != 0;
     let mut sources = sources(ask, in_force)?.start().map_err(|error| Failure::usage(error.to_string()))?;
-    let rules = numbered(&keeper).len();
+    let rules = Numbered::find(&keeper).judging.len();
     let mut refused = Refusals::default();
     let Some((state, began)) = first(&mut sources, ask, rules, &mut refused, log)? else {
         return Err(Failure::usage("all sources have ended before they gave anything to go by").into());
@@ -205,6 +207,8 @@ struct Watch<'a> {
     tables: Tables,
     sides: Sides<'a>,
     saved: Saved,
+    /// Rules in force, by number.
+    rules: BTreeMap<u32, RuleEntry>,
     folder_bytes: u64,
     /// The compiler has failed, and all is to be compiled anew.
     stale: bool,
@@ -224,13 +228,15 @@ impl<'a> Watch<'a> {
     ) -> anyhow::Result<Self> {
         let root = &ask.node.root.root;
         let changes = state.len();
-        let numbered = numbered(keeper);
-        let tables = Tables::compile(state.into_cluster(), &ask.node.how, root, &numbered)?;
+        let numbered = Numbered::find(keeper);
+        let tables = Tables::compile(state.into_cluster(), &ask.node.how, root, &numbered.all)?;
+        placement::check(&tables, root, log)?;
         tell_problems(&tables, &ask.node.how, log);
         let draft = prepare(keeper.store(), &tables)?;
         let made = chainkit_enforce::kernel::make(tables.compiler.image()).map_err(bpf_failure)?;
         let mut marker = marker(&tables, ask.node.how.kept());
         marker.options.insert("watch".to_owned(), true.into());
+        let rules = tables.compiler.rules();
         let prepared = Prepared {
             image: tables.compiler.image(),
             pods: &tables.pods,
@@ -238,6 +244,7 @@ impl<'a> Watch<'a> {
             marker,
             confirm: None,
             same_rules: false,
+            kept: numbered.kept(&rules),
         };
         let lock = node_lock(root)?;
         let (generation, folder) = keeper.apply_made(&lock, prepared, &made).map_err(failure)?;
@@ -265,6 +272,7 @@ impl<'a> Watch<'a> {
             tables,
             sides,
             saved,
+            rules: rules.into_iter().map(|rule| (rule.number, rule)).collect(),
             folder_bytes,
             stale: false,
             judge_again: None,
@@ -314,7 +322,8 @@ impl<'a> Watch<'a> {
             self.saved.append_objects(&changes).map_err(store_failure)?;
             return Ok(false);
         }
-        // Its names are known before it decides anything.
+        // Its names are known, and it has counted nothing, before it decides anything.
+        self.count_anew(&compiled.rules)?;
         self.saved.append_rules(compiled.rules.clone()).map_err(store_failure)?;
         if pods_changed {
             // Before it is in force: a pod that starts now finds its rules by it, under the node's lock.
@@ -335,7 +344,7 @@ impl<'a> Watch<'a> {
         self.saved.append_tables(&compiled.delta).map_err(store_failure)?;
         self.saved.append_objects(&changes).map_err(store_failure)?;
         self.unsynced.get_or_insert_with(Instant::now);
-        self.forget(&compiled)?;
+        self.note(compiled.rules);
         self.updated = Updated {
             kind: "Updated",
             time: Timestamp::now(),
@@ -368,13 +377,25 @@ impl<'a> Watch<'a> {
         tiers.iter().flat_map(|tier| &tier.policies).filter(|policy| !policy.subjects.is_empty()).count()
     }
 
-    /// Numbers of rules that are no more: what they have decided is forgotten, should they be given to others.
-    fn forget(&self, compiled: &Compiled) -> anyhow::Result<()> {
-        let gone = compiled.rules.iter().filter_map(|change| match change {
-            chainkit_enforce::RuleChange::Gone(number) => Some(*number),
-            chainkit_enforce::RuleChange::Set(_) => None,
+    /// Numbers that are given anew have decided nothing yet.
+    fn count_anew(&self, changes: &[RuleChange]) -> anyhow::Result<()> {
+        let given = changes.iter().filter_map(|change| match change {
+            RuleChange::Set(rule) if !self.rules.get(&rule.number).is_some_and(|before| before.is_rule(rule)) => {
+                Some(rule.number)
+            }
+            _ => None,
         });
-        self.keeper.datapath().forget_hits(&gone.collect::<Vec<_>>()).map_err(bpf_failure)
+        self.keeper.datapath().forget_hits(&given.collect::<Vec<_>>()).map_err(bpf_failure)
+    }
+
+    /// What became of rules.
+    fn note(&mut self, changes: Vec<RuleChange>) {
+        for change in changes {
+            match change {
+                RuleChange::Set(rule) => self.rules.insert(rule.number, rule),
+                RuleChange::Gone(number) => self.rules.remove(&number),
+            };
+        }
     }
 
     /// Does what is due by now.

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chainkit_abi::{Active, Endpoint, TABLE_SETS, mark, set_of};
+use chainkit_abi::{Active, Endpoint, TABLE_SETS, mark, rule, set_of};
 use chainkit_bpf::{Datapath, NodeLock, RunLock, TableSet, monotonic};
 use chainkit_cluster::{EndpointRecord, EndpointStore};
 
@@ -21,6 +21,11 @@ use crate::image::Image;
 use crate::kernel;
 use crate::store::{Draft, Marker, PodEntry, Pods, Refused, Saved, Store, StoreError};
 use crate::subjects::Standing;
+
+mod settle;
+
+pub use settle::{Confirmed, Unsettled};
+use settle::{TIDY_AGAIN, UNTIDIED};
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
@@ -55,14 +60,37 @@ pub enum KeepError {
     /// Policy was cleared, or another was put in force, by somebody else.
     #[error("another process has changed which policy is in force")]
     Overtaken,
+    /// The kernel has done it, and something that comes after it was not done.
+    #[error("{done}, but {left}: {error}")]
+    Partly {
+        /// What is so from now on.
+        done: String,
+        /// What is not, and what comes of that.
+        left: &'static str,
+        /// How it is made up for.
+        remedy: &'static str,
+        /// Why it was not done.
+        error: Box<KeepError>,
+    },
 }
 
 type Result<T> = std::result::Result<T, KeepError>;
+
+impl KeepError {
+    /// What the kernel has done does not become undone by this error.
+    fn partly(self, done: String, left: &'static str, remedy: &'static str) -> Self {
+        Self::Partly { done, left, remedy, error: Box::new(self) }
+    }
+}
 
 /// The lock that whoever changes policy holds.
 pub const POLICY_LOCK: &str = "policy.lock";
 /// The lock that whoever has tables shadow holds.
 const SHADOW_LOCK: &str = "shadow.lock";
+/// What comes of a policy in force of which the file does not say so, and the way out.
+const UNWRITTEN: &str =
+    "that could not be written down, so that it would not come back after the next start of the node";
+const APPLY_AGAIN: &str = "see to the disk, and put it in force once more with polload apply";
 
 /// What the kernel has in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +124,8 @@ pub struct Prepared<'a> {
     pub confirm: Option<Duration>,
     /// Whether its rules are those that are in force: then what is open to a service stays, whoever its backends are by now.
     pub same_rules: bool,
+    /// Numbers that are of the same rules in what judges now: these go on counting, and all others begin anew.
+    pub kept: HashSet<u32>,
 }
 
 /// Keeps a node's policy.
@@ -196,84 +226,11 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// Does what is due since somebody was here: an unconfirmed policy whose time is up is taken away, and one that was in force
-    /// before the boot is put back. True where it put one back.
-    ///
-    /// # Errors
-    /// Where the kernel or the disk refuses; what is in force stays.
-    pub fn settle(&self, lock: &NodeLock) -> Result<bool> {
-        // Who had tables shadow and was killed.
-        if self.datapath.shadow() != 0 && Self::shadow_lock(&self.root).is_ok() {
-            self.datapath.set_shadow(0);
-        }
-        let now = self.in_force()?;
-        if now.went_back {
-            self.settle_at(lock, now.generation, now.folder.as_deref())?;
-            return Ok(false);
-        }
-        if now.generation == 0 && !now.cleared {
-            return self.restore(lock);
-        }
-        Ok(false)
-    }
-
-    /// Has the generation that judges do so for good, and takes away all others.
-    fn settle_at(&self, lock: &NodeLock, generation: u32, folder: Option<&str>) -> Result<()> {
-        let is_none = generation == 0;
-        self.datapath.set_active(if is_none { Active::CLEARED } else { Active { generation, deadline: 0 } }, 0);
-        match folder {
-            Some(folder) => {
-                // One that cannot be read is written anew.
-                let mut marker = self.store.marker().ok().flatten().unwrap_or_default();
-                "PolicyMarker".clone_into(&mut marker.kind);
-                marker.generation = generation;
-                folder.clone_into(&mut marker.folder);
-                marker.previous = None;
-                marker.deadline = None;
-                self.store.set_marker(&marker)?;
-            }
-            None if is_none => self.store.remove_marker()?,
-            None => {}
-        }
-        self.tidy(lock)
-    }
-
-    /// Puts back what `active.json` says was in force, if nothing is. One that was to be confirmed and was not is not put back: the
-    /// one before it is.
-    ///
-    /// # Errors
-    /// Where the files are damaged, or the kernel refuses.
-    pub fn restore(&self, lock: &NodeLock) -> Result<bool> {
-        let Some(mut marker) = self.store.marker()? else { return Ok(false) };
-        if marker.deadline.take().is_some() {
-            match marker.previous.take() {
-                Some(previous) => marker.folder = previous,
-                None => {
-                    self.store.remove_marker()?;
-                    return Ok(false);
-                }
-            }
-        }
-        let saved = self.store.open(&marker.folder)?;
-        let image = saved.tables()?;
-        let pods = saved.pods()?;
-        let tables = kernel::make(&image)?;
-        let generation = self.next_generation()?;
-        self.put(lock, generation, &tables, &pods, tag_of(&marker.folder))?;
-        self.datapath.set_rules_since(generation);
-        self.datapath.set_active(Active { generation, deadline: 0 }, 0);
-        marker.generation = generation;
-        marker.boot_id = boot_id();
-        self.store.set_marker(&marker)?;
-        self.tidy(lock)?;
-        Ok(true)
-    }
-
     /// Puts policy in force: wholly, or nothing has changed. Gives its generation and folder.
     ///
     /// # Errors
-    /// Where the kernel or the disk refuses; what was in force still is. Where only what comes after that fails, it is in force, and
-    /// the next call of anybody makes up for it.
+    /// Where the kernel or the disk refuses; what was in force still is. [`KeepError::Partly`] where only what comes after that
+    /// fails: it is in force.
     pub fn apply(&self, lock: &NodeLock, prepared: Prepared<'_>) -> Result<(u32, String)> {
         let tables = kernel::make(prepared.image)?;
         self.apply_made(lock, prepared, &tables)
@@ -286,16 +243,19 @@ impl<'a> Keeper<'a> {
     pub fn apply_made(&self, lock: &NodeLock, prepared: Prepared<'_>, tables: &TableSet) -> Result<(u32, String)> {
         let before = self.in_force()?;
         if before.went_back {
-            self.settle_at(lock, before.generation, before.folder.as_deref())?;
+            unless_partly(self.settle_back(lock, &before))?;
         }
-        let Prepared { pods, draft, mut marker, confirm, same_rules, .. } = prepared;
+        let Prepared { pods, draft, mut marker, confirm, same_rules, kept, .. } = prepared;
         let generation = self.next_generation()?;
         let folder = self.new_folder(generation);
         self.put(lock, generation, tables, pods, tag_of(&folder))?;
-        if let Err(error) = draft.finish(&folder) {
+        // Cleared meanwhile: what comes is all new.
+        let kept = if before.generation == 0 { HashSet::new() } else { kept };
+        let counted = self.count_anew(&kept);
+        if let Err(error) = counted.and_then(|()| draft.finish(&folder).map(drop).map_err(KeepError::from)) {
             self.datapath.take_tables(lock, set_of(generation))?;
             self.datapath.set_tag(set_of(generation), 0);
-            return Err(error.into());
+            return Err(error);
         }
         // What waits for a confirmation itself is not gone back to twice: the one that was confirmed last is.
         let back_to = match &before.fallback {
@@ -312,10 +272,21 @@ impl<'a> Keeper<'a> {
         marker.previous = confirm.and(back_to.1);
         marker.deadline = confirm.map(|after| unix_now() + after.as_secs());
         marker.boot_id = boot_id();
-        self.store.set_marker(&marker)?;
-        self.store.set_refused(&Refused::default())?;
-        self.tidy(lock)?;
+        let done = || format!("policy is in force (generation {generation})");
+        let written = self.store.set_marker(&marker).map_err(KeepError::from);
+        written.map_err(|error| error.partly(done(), UNWRITTEN, APPLY_AGAIN))?;
+        let tidied =
+            self.store.set_refused(&Refused::default()).map_err(KeepError::from).and_then(|()| self.tidy(lock));
+        tidied.map_err(|error| error.partly(done(), UNTIDIED, TIDY_AGAIN))?;
         Ok((generation, folder))
+    }
+
+    /// Forgets what rules of policies have decided but for these numbers: others may be given to other rules. To be called before that
+    /// is in force; nothing that judges yet has a number that is given.
+    fn count_anew(&self, kept: &HashSet<u32>) -> Result<()> {
+        let counted = self.datapath.rule_hits()?.into_iter().map(|(number, _)| number);
+        let others: Vec<u32> = counted.filter(|number| *number >= rule::FIRST && !kept.contains(number)).collect();
+        Ok(self.datapath.forget_hits(&others)?)
     }
 
     /// A name whose tag is no other's.
@@ -330,40 +301,13 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// Has a policy that waits for it stay.
-    ///
-    /// # Errors
-    /// [`KeepError::NothingToConfirm`], or [`KeepError::TooLate`].
-    pub fn confirm(&self, lock: &NodeLock) -> Result<u32> {
-        let now = self.in_force()?;
-        if now.went_back {
-            self.settle_at(lock, now.generation, now.folder.as_deref())?;
-            return Err(KeepError::TooLate);
-        }
-        if now.fallback.is_none() {
-            return Err(KeepError::NothingToConfirm);
-        }
-        self.settle_at(lock, now.generation, now.folder.as_deref())?;
-        Ok(now.generation)
-    }
-
-    /// Takes all policy off, for good: it is not put back after a boot.
-    ///
-    /// # Errors
-    /// Where the disk or the kernel refuses; then nothing is in force all the same.
-    pub fn clear(&self, lock: &NodeLock) -> Result<()> {
-        self.datapath.clear();
-        self.store.remove_marker()?;
-        self.tidy(lock)
-    }
-
     /// Says whose rules the interfaces of an attachment have, in whatever is in force or may come to be, and from which addresses
     /// its pod may send. Gives what it is judged by from now on; `None`: no policy is in force.
     ///
     /// # Errors
     /// Where what is in force cannot be read; the interfaces are as they were.
     pub fn place(&self, lock: &NodeLock, record: &EndpointRecord) -> Result<Option<Standing>> {
-        self.settle(lock)?;
+        unless_partly(self.settle(lock).map(drop))?;
         let folders = self.store.folders()?;
         let judging = self.datapath.judging();
         let mut judged_by = None;
@@ -547,6 +491,11 @@ impl<'a> Keeper<'a> {
 #[must_use]
 pub fn tag_of(folder: &str) -> u32 {
     folder.rsplit('-').next().and_then(|tag| u32::from_str_radix(tag, 16).ok()).unwrap_or(0)
+}
+
+/// What is in force is; that a part of what comes after was not done is for who asked for it to tell.
+fn unless_partly(result: Result<()>) -> Result<()> {
+    if matches!(result, Err(KeepError::Partly { .. })) { Ok(()) } else { result }
 }
 
 fn seconds_from_now(after: Duration) -> u32 {

@@ -24,7 +24,7 @@ mod subjects;
 pub use compile::{CompileError, Compiled, Compiler, policy_number, side_number, virtual_key, words};
 pub use delta::{DecodeError, Delta};
 pub use image::{Image, ImageError, Sizes};
-pub use keeper::{InForce, KeepError, Keeper, POLICY_LOCK, Prepared, boot_id, tag_of};
+pub use keeper::{Confirmed, InForce, KeepError, Keeper, POLICY_LOCK, Prepared, Unsettled, boot_id, tag_of};
 pub use lookup::{Answer, Between, Lookup};
 pub use store::{
     Draft, MAX_LINE_BYTES, MAX_LINES_BYTES, MAX_PODS_BYTES, MAX_TABLES_BYTES, Marker, NamespaceEntry, ObjectLines,

@@ -128,11 +128,15 @@ pub(crate) fn pods(engine: &Engine<'_>, node: &str, how: &How) -> Pods {
         let isolate = isolated(cluster, namespace) | of_network.get(namespace.name.as_str()).copied().unwrap_or(0);
         pods.namespaces.insert(namespace.name.clone(), unknown(how, mode, isolate));
     }
-    // Nobody knows its namespace, so it is of no policy but of those that are for all.
-    let isolate = isolated(
-        cluster,
-        &Namespace { name: String::new(), labels: Labels::new(), mode: None, origin: Origin::none() },
-    );
+    // Of a namespace that is not among the objects only its policies may be there.
+    let nameless = Namespace { name: String::new(), labels: Labels::new(), mode: None, origin: Origin::none() };
+    let isolate = isolated(cluster, &nameless);
+    for (namespace, of_policies) in of_network {
+        if !pods.namespaces.contains_key(namespace) {
+            let entry = unknown(how, modes.of_namespace(namespace, None), isolate | of_policies);
+            pods.namespaces.insert(namespace.to_owned(), entry);
+        }
+    }
     pods.others = unknown(how, modes.of_others(), isolate);
     pods
 }

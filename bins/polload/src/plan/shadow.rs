@@ -18,7 +18,7 @@ use super::changes::names;
 use crate::apply::{prepare, tell_problems};
 use crate::kernel::modes::NodeArgs;
 use crate::kernel::tables::Tables;
-use crate::kernel::{bpf_failure, failure, install, node_lock, store_failure};
+use crate::kernel::{bpf_failure, failure, install, node_lock, placement, store_failure};
 
 /// How often events are looked for.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -92,6 +92,7 @@ pub(super) fn run(
     let keeper = Keeper::new(&datapath, root);
     keeper.settle(&node_lock(root)?).map_err(failure)?;
     let tables = Tables::compile(cluster, &node.how, root, &BTreeMap::new())?;
+    placement::check(&tables, root, log)?;
     tell_problems(&tables, &node.how, log);
     let made = chainkit_enforce::kernel::make(tables.compiler.image()).map_err(bpf_failure)?;
     let draft = prepare(keeper.store(), &tables)?;

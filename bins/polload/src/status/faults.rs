@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use chainkit_abi::flag;
 use chainkit_cluster::model::Mode;
-use chainkit_enforce::{InForce, Marker, Refusal, Refused, Standing, StoreError, boot_id};
+use chainkit_enforce::{InForce, Marker, Refusal, Refused, Standing, StoreError, Unsettled, boot_id};
 
 use super::told::Fault;
 
@@ -79,6 +79,10 @@ impl Faults {
             self.add(what, "apply once more, and confirm it in time; polload restore takes note of what is in force");
             return;
         }
+        if let Some(unsettled) = marker.and_then(|marker| now.unsettled(marker)) {
+            self.unsettled(unsettled);
+            return;
+        }
         match (now.generation, marker) {
             (0, Some(_)) if now.cleared => {
                 self.add(
@@ -98,6 +102,25 @@ impl Faults {
             ),
             _ => {}
         }
+    }
+
+    /// A confirmation that was interrupted, or could not be written down.
+    fn unsettled(&mut self, unsettled: Unsettled) {
+        let (what, remedy) = match unsettled {
+            Unsettled::ConfirmedOnDisk => (
+                "the policy in force was confirmed, and the kernel has not been told: it would go back to the one before",
+                "run polload confirm",
+            ),
+            Unsettled::ConfirmedInKernel => (
+                "the policy in force was confirmed, and that is not written down: after the next start of the node the one before would be put back",
+                "run polload confirm",
+            ),
+            Unsettled::WentBack => (
+                "nobody confirmed the policy that was applied last, and it is not written down that the one before is in force again",
+                "run polload restore",
+            ),
+        };
+        self.add(what, remedy);
     }
 
     pub(super) fn no_tables(&mut self, generation: u32) {
@@ -207,6 +230,22 @@ mod tests {
         assert!(told(&in_force(7), Some(&marker("g6-00000006")))[0].contains("another policy is in force"));
         let cleared = InForce { cleared: true, ..in_force(0) };
         assert!(told(&cleared, Some(&marker("g7-00000007")))[0].contains("cleared, and would come back"));
+    }
+
+    #[test]
+    fn a_confirmation_that_was_interrupted_is_told_with_what_finishes_it() {
+        let told = |folder: &str, waits: bool, deadline| {
+            let fallback = waits.then(|| (6, Some("g6-00000006".to_owned())));
+            let now = InForce { folder: Some(folder.to_owned()), fallback, ..in_force(7) };
+            let previous = Some("g6-00000006".to_owned());
+            let mut faults = Faults::default();
+            faults.of_policy(&now, Some(&Marker { previous, deadline, ..marker("g7-00000007") }));
+            faults.all.into_iter().map(|fault| fault.remedy).collect::<Vec<_>>()
+        };
+        assert_eq!(told("g7-00000007", true, None), ["run polload confirm"]);
+        assert_eq!(told("g7-00000007", false, Some(9)), ["run polload confirm"]);
+        assert_eq!(told("g6-00000006", false, Some(9)), ["run polload restore"]);
+        assert!(told("g7-00000007", true, Some(9)).is_empty());
     }
 
     #[test]

@@ -141,6 +141,15 @@ pub struct RuleEntry {
     pub more: BTreeMap<String, Value>,
 }
 
+impl RuleEntry {
+    /// Whether it is the rule that another is, under whatever number: one that is worded anew in its place is the same.
+    #[must_use]
+    pub fn is_rule(&self, other: &Self) -> bool {
+        (self.direction, &self.tier, self.index, &self.policies)
+            == (other.direction, &other.tier, other.index, &other.policies)
+    }
+}
+
 /// Whose opening a rule is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -11,8 +11,10 @@
 )]
 
 mod churn;
+mod confirmed;
 mod crowd;
 mod ground;
 mod killed;
 mod late;
 mod refused;
+mod wrong_node;

@@ -16,6 +16,7 @@
 )]
 
 mod boot;
+mod hits;
 mod icmp;
 mod live;
 mod mode;

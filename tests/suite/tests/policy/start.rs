@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chainkit_lab::cni::Chain;
 use chainkit_lab::peer::{Server, udp};
-use chainkit_lab::{INTERNET, NODE_NAME, Pod};
+use chainkit_lab::{INTERNET, NODE_NAME, Pod, PodSpec};
 use serde_json::{Value, json};
 
 use crate::probe::{connects, echo, is_silent};
@@ -124,6 +124,33 @@ fn a_pod_that_nobody_knows_is_isolated_where_its_namespace_has_policies() {
     stage.apply(&rules, &["--unknown-pods", "isolate"]);
     send(&isolated, &sink);
     came(&sink, 4);
+}
+
+#[test]
+fn a_pod_without_a_namespace_is_isolated_where_any_policy_isolates() {
+    let Some(stage) = Stage::new() else { return };
+    let (chain, sink) = (chain(&stage), sink(&stage));
+    let nameless = |name: &str| {
+        let pod = stage.lab.pod_through(&chain, &PodSpec::new("", name)).unwrap();
+        send(&pod, &sink);
+        pod
+    };
+    stage.apply(&namespaces(), &[]);
+    nameless("one");
+    came(&sink, 1);
+    stage.apply(&[&namespaces()[..], &policies()].concat(), &[]);
+    nameless("two");
+    came(&sink, 1);
+    start(&stage, &chain, "free/three", &sink);
+    came(&sink, 2);
+    // So does the policy of a namespace whose object was not given.
+    stage.apply(&policies(), &[]);
+    nameless("four");
+    start(&stage, &chain, "shop/five", &sink);
+    came(&sink, 2);
+    stage.apply(&[&namespaces()[..], &policies()].concat(), &["--unknown-pods", "observe"]);
+    nameless("six");
+    came(&sink, 3);
 }
 
 #[test]
