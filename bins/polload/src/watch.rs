@@ -22,6 +22,7 @@ use crate::kernel::tables::Tables;
 use crate::kernel::{
     bpf_failure, compile_failure, failure, install, node_lock, numbered, pods, policy_lock, settle, store_failure,
 };
+use crate::sound;
 use objects::OwnNode;
 use sides::Sides;
 
@@ -120,12 +121,12 @@ fn sources(ask: &Ask, in_force: bool) -> anyhow::Result<Follow> {
     Ok(Follow { reopen: ask.reopen, silence: Some(if in_force { PATIENCE } else { SILENCE }), ..Follow::new(all) })
 }
 
-/// Changes among events; the others are told.
+/// Changes among events that can be had in force; the others are told.
 fn heard(events: Vec<Event>, log: &Log) -> Vec<Change> {
     let mut all = Vec::new();
     for event in events {
         match event {
-            Event::Changes(changes) => all.extend(changes),
+            Event::Changes(changes) => all.extend(changes.into_iter().filter(|change| sound::is_taken(change, log))),
             Event::Problem(problem) => log.warning(problem.to_string()),
             Event::Note(note) => log.info(note),
             Event::Listed(_) => {}
