@@ -4,6 +4,7 @@ use chainkit_cli::{Failure, Log};
 use chainkit_cluster::model::{About, Change, Cluster, Object, Problem};
 use chainkit_cluster::soundness::{self, Doubt, Weight};
 
+use crate::compare::count;
 use crate::inputs::Inputs;
 
 /// What is doubtful of the policies that could be read.
@@ -28,7 +29,8 @@ pub(crate) fn read(inputs: &Inputs, skip: bool, log: &Log) -> anyhow::Result<Clu
     cluster.cluster_policies.retain(|policy| !is_refused(&soundness::cluster_policy(policy)));
     let left_out = before - cluster.network_policies.len() - cluster.cluster_policies.len();
     if left_out > 0 {
-        log.warning(format!("{left_out} policies that an API server would refuse are left out"));
+        let policies = count(left_out, "policy", "policies");
+        log.warning(format!("left out: {policies} that an API server would refuse"));
     }
     Ok(cluster)
 }

@@ -185,8 +185,7 @@ impl<'a> Doubts<'a> {
         };
         let is_mapped = canonical(net) != net;
         let has_zeros = text.split(['.', '/', ':']).any(has_leading_zero) && text.contains('.');
-        let long = text.rsplit_once('/').is_some_and(|(_, length)| has_leading_zero(length));
-        if is_mapped || has_zeros || long {
+        if is_mapped || has_zeros {
             self.push(Weight::Legacy, &path(), || {
                 let text = short(text);
                 format!("{text} is taken for {}, which newer API servers want written so", canonical(net).trunc())
