@@ -73,3 +73,27 @@ pub(crate) fn is_taken(change: &Change, log: &Log) -> bool {
     }
     !refused
 }
+
+#[cfg(test)]
+mod tests {
+    use chainkit_cli::LogFormat;
+    use chainkit_cluster::Reader;
+
+    use super::*;
+
+    #[test]
+    fn a_watch_takes_what_an_api_server_would_and_leaves_the_rest_as_it_was() {
+        let taken = |spec: &str| {
+            let mut reader = Reader::default();
+            let head = "kind: NetworkPolicy\nmetadata: {name: p, namespace: n}\nspec: ";
+            reader.text("in.yaml", &format!("{head}{spec}\n"));
+            let policy = reader.finish().network_policies.remove(0);
+            let change = Change::Set(Box::new(Object::NetworkPolicy(policy)));
+            is_taken(&change, &Log::new("polload", LogFormat::Text))
+        };
+        assert!(taken("{podSelector: {}}"));
+        assert!(taken("{podSelector: {}, egress: [{to: [{ipBlock: {cidr: '::ffff:10.0.0.0/104'}}]}]}"));
+        assert!(!taken("{podSelector: {}, ingress: [{form: []}]}"));
+        assert!(!taken("{podSelector: {}, egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8, except: [11.0.0.0/9]}}]}]}"));
+    }
+}

@@ -89,9 +89,12 @@ pub fn cluster_policy(policy: &Located<ClusterPolicy>) -> Vec<Doubt> {
     doubts.told()
 }
 
+/// A problem of a policy, by the path to its line, the field as it is shown, and the reason.
+type ProblemAt<'a> = dyn Fn(&str, &str, String) -> Problem + 'a;
+
 /// Doubts of one policy.
 struct Doubts<'a> {
-    problem_at: Box<dyn Fn(&str, &str, String) -> Problem + 'a>,
+    problem_at: Box<ProblemAt<'a>>,
     found: Vec<Doubt>,
     /// How many more there are, and how much the worst of them matters.
     more: usize,

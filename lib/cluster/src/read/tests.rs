@@ -564,8 +564,8 @@ fn of_two_inputs_the_later_one_counts_and_that_is_no_fault() {
     };
     let scratch = tempfile::tempdir().unwrap();
     let [a, b] = ["a.yaml", "b.yaml"].map(|name| scratch.path().join(name).to_str().unwrap().to_owned());
-    std::fs::write(&a, [policy("p", "old"), policy("twice", "x"), policy("twice", "y")].concat()).unwrap();
-    std::fs::write(&b, policy("p", "new")).unwrap();
+    fs::write(&a, [policy("p", "old"), policy("twice", "x"), policy("twice", "y")].concat()).unwrap();
+    fs::write(&b, policy("p", "new")).unwrap();
     let about = |inputs: &[&str]| {
         let cluster = Cluster::read(inputs).unwrap();
         let spec = cluster.network_policies[0].value.spec.as_ref().unwrap();
