@@ -733,7 +733,7 @@ _polload() {
             return 0
             ;;
         polload__subcmd__plan)
-            opts="-o -j -h --api --kubeconfig --context --strict --root --node --mode --namespace-mode --exclude-namespace --unknown-pods --shadow --for --output --log --help"
+            opts="-o -j -h --api --kubeconfig --context --strict --root --node --mode --namespace-mode --exclude-namespace --unknown-pods --shadow --for --skip-invalid --output --log --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

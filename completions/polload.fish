@@ -150,6 +150,7 @@ json\t'A JSON object a line, of level, message and, where one is known, remedy'"
 complete -c polload -n "__fish_polload_using_subcommand plan" -l api -d 'Ask the API server: the kubeconfig\'s, or in a pod the cluster\'s own'
 complete -c polload -n "__fish_polload_using_subcommand plan" -l strict -d 'Refuse everything if anything of it cannot be used'
 complete -c polload -n "__fish_polload_using_subcommand plan" -l shadow -d 'Load it beside what is in force, and report on live traffic what it would decide otherwise, until interrupted'
+complete -c polload -n "__fish_polload_using_subcommand plan" -l skip-invalid -d 'Leave out policies that cannot be used, instead of refusing everything'
 complete -c polload -n "__fish_polload_using_subcommand plan" -s j -d 'The same as -o jsonl'
 complete -c polload -n "__fish_polload_using_subcommand plan" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c polload -n "__fish_polload_using_subcommand apply" -l kubeconfig -d 'The kubeconfig, instead of $KUBECONFIG and ~/.kube/config' -r -F

@@ -5,7 +5,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use chainkit_cli::{Exit, Failure, Log, OutputArgs, Progress, Row};
-use chainkit_cluster::model::{Cluster, Problem};
 use chainkit_enforce::{Keeper, Marker, Prepared, Store};
 use clap::Args;
 use jiff::Timestamp;
@@ -15,7 +14,7 @@ use crate::inputs::Inputs;
 use crate::kernel::modes::{How, NodeArgs};
 use crate::kernel::tables::{Size, Tables};
 use crate::kernel::{Numbered, failure, install, node_lock, placement, policy_lock, settle, store_failure, tell};
-use crate::plan;
+use crate::{plan, sound};
 
 /// What `polload apply` can be asked.
 #[derive(Args, Debug)]
@@ -101,9 +100,8 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
 
 pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     let root = &ask.node.root.root;
+    let cluster = sound::read(&ask.inputs, ask.skip_invalid, log)?;
     chainkit_bpf::Datapath::require_privileges().map_err(crate::kernel::bpf_failure)?;
-    let cluster = ask.inputs.read(log)?;
-    refuse_invalid(&cluster, ask.skip_invalid)?;
     if ask.dry_run {
         return plan::tell(cluster, &ask.node, ask.output, log);
     }
@@ -154,21 +152,6 @@ pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
     warn_of_unattached(&keeper, &tables, log)?;
     tell(ask.output, applied, &format!("policy is in force (generation {generation})"))?;
     Ok(Exit::Fine)
-}
-
-/// Refuses what would take a policy off for no more reason than that it cannot be read.
-fn refuse_invalid(cluster: &Cluster, skip: bool) -> anyhow::Result<()> {
-    // Of what has no name nobody knows what it was.
-    let is_policy = |problem: &&Problem| problem.object.is_empty() || problem.object.contains("NetworkPolicy");
-    let invalid: Vec<&Problem> = cluster.problems.iter().filter(is_policy).collect();
-    let Some(first) = invalid.first().filter(|_| !skip) else { return Ok(()) };
-    let more = match invalid.len() {
-        1 => String::new(),
-        count => format!(" (and {} more)", count - 1),
-    };
-    Err(Failure::usage(format!("a policy cannot be used, and nothing was changed: {first}{more}"))
-        .remedy("mend it, or have it left out with --skip-invalid")
-        .into())
 }
 
 /// Tells of pods that policy selects and nobody judges, since nothing is attached to them.

@@ -5,10 +5,15 @@ use std::fmt::Display;
 
 use chainkit_cli::{ApiArgs, Failure, Log};
 use chainkit_cluster::Reader;
-use chainkit_cluster::model::Cluster;
+use chainkit_cluster::model::{About, Cluster, Problem};
+use chainkit_cluster::soundness::Weight;
 use clap::Args;
 
 use crate::api;
+use crate::sound::doubts;
+
+/// How many doubts about policies are told; the rest is counted.
+const MOST_DOUBTS: usize = 100;
 
 /// Where objects come from.
 #[derive(Args, Debug)]
@@ -123,6 +128,16 @@ impl Inputs {
 
     /// The same, without what has been told of the other side.
     pub(crate) fn read_beside(&self, log: &Log, told: &mut BTreeSet<String>) -> anyhow::Result<Cluster> {
+        self.read_telling(log, told, Weight::Legacy)
+    }
+
+    /// The same for a command that puts policy in force: what was assumed of a policy is told, too.
+    pub(crate) fn read_for_node(&self, log: &Log) -> anyhow::Result<Cluster> {
+        self.read_telling(log, &mut BTreeSet::new(), Weight::Assumed)
+    }
+
+    /// Reads the objects, and tells what cannot be used of them, and what is doubtful of policies as far down as `least`.
+    fn read_telling(&self, log: &Log, told: &mut BTreeSet<String>, least: Weight) -> anyhow::Result<Cluster> {
         let cluster = self.read_quietly(log)?;
         for problem in &cluster.problems {
             if told.insert(problem.to_string()) {
@@ -132,11 +147,24 @@ impl Inputs {
         if cluster.more_problems > 0 {
             log.warning(self.of_this(format!("{} more objects or fields cannot be used", cluster.more_problems)));
         }
+        let (mut doubtful, mut refused) = (0, Vec::new());
+        for doubt in doubts(&cluster).filter(|doubt| doubt.weight <= least) {
+            doubtful += 1;
+            if doubtful <= MOST_DOUBTS && told.insert(doubt.problem.to_string()) {
+                log.warning(self.of_this(&doubt.problem));
+            }
+            if doubt.weight == Weight::Refused {
+                refused.push(doubt.problem);
+            }
+        }
+        if doubtful > MOST_DOUBTS {
+            log.warning(self.of_this(format!("{} more doubts about policies", doubtful - MOST_DOUBTS)));
+        }
         if !cluster.unknown.is_empty() {
             let counts: Vec<String> = cluster.unknown.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
             log.info(self.of_this(format!("passed over: {}", counts.join(", "))));
         }
-        self.refuse(&cluster)?;
+        self.refuse(&cluster, &refused)?;
         Ok(cluster)
     }
 
@@ -151,10 +179,12 @@ impl Inputs {
         Ok(reader.finish())
     }
 
-    /// With `--strict`, an error if anything could not be used; without, if nothing could.
-    fn refuse(&self, cluster: &Cluster) -> anyhow::Result<()> {
-        if let Some(first) = cluster.problems.first().filter(|_| self.strict) {
-            let problems = cluster.problems.len() + cluster.more_problems;
+    /// With `--strict`, an error if anything could not be used, or not as it was meant; without, if nothing could.
+    fn refuse(&self, cluster: &Cluster, doubtful: &[Problem]) -> anyhow::Result<()> {
+        let unused: Vec<&Problem> =
+            cluster.problems.iter().filter(|problem| problem.about != About::Replaced).chain(doubtful).collect();
+        if let Some(first) = unused.first().filter(|_| self.strict) {
+            let problems = unused.len() + cluster.more_problems;
             return Err(Failure::usage(format!("{problems} things cannot be used, the first is {first}"))
                 .remedy("mend the input, or leave --strict out to use the rest")
                 .into());

@@ -23,6 +23,7 @@ mod pairs;
 mod party;
 mod plan;
 mod redundant;
+mod sound;
 mod status;
 mod verify;
 mod watch;

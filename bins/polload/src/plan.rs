@@ -18,6 +18,7 @@ use crate::kernel::modes::NodeArgs;
 use crate::kernel::open;
 use crate::kernel::placement;
 use crate::kernel::tables::Tables;
+use crate::sound;
 
 /// What `polload plan` can be asked.
 #[derive(Args, Debug)]
@@ -36,13 +37,17 @@ pub(crate) struct Ask {
     #[arg(long = "for", value_name = "TIME", requires = "shadow", value_parser = apply::time)]
     shadow_for: Option<Duration>,
 
+    /// Leave out policies that cannot be used, instead of refusing everything
+    #[arg(long)]
+    skip_invalid: bool,
+
     #[command(flatten)]
     output: OutputArgs,
 }
 
 pub(crate) fn run(ask: &Ask, log: &Log) -> anyhow::Result<Exit> {
+    let cluster = sound::read(&ask.inputs, ask.skip_invalid, log)?;
     chainkit_bpf::Datapath::require_privileges().map_err(crate::kernel::bpf_failure)?;
-    let cluster = ask.inputs.read(log)?;
     if ask.shadow {
         return shadow::run(cluster, &ask.node, ask.shadow_for, ask.output, log);
     }

@@ -25,6 +25,7 @@ use crate::kernel::{
     Numbered, bpf_failure, compile_failure, failure, install, node_lock, placement, pods, policy_lock, settle,
     store_failure,
 };
+use crate::sound;
 use objects::OwnNode;
 use refused::Refusals;
 use sides::Sides;
@@ -131,14 +132,19 @@ fn sources(ask: &Ask, in_force: bool) -> anyhow::Result<Follow> {
     Ok(Follow { reopen: ask.reopen, silence: Some(if in_force { PATIENCE } else { SILENCE }), ..Follow::new(all) })
 }
 
-/// Changes among events; the others are told.
+/// Changes among events that can be had in force; the others are told.
 fn heard(events: Vec<Event>, refused: &mut Refusals, log: &Log) -> Vec<Change> {
     let mut all = Vec::new();
     for event in events {
         match event {
             Event::Changes(changes) => {
-                changes.iter().for_each(|change| refused.has_changed(change));
-                all.extend(changes);
+                for change in changes {
+                    refused.has_changed(&change);
+                    match sound::refused(&change, log) {
+                        None => all.push(change),
+                        Some(problem) => refused.add(&problem),
+                    }
+                }
             }
             Event::Problem(problem) => {
                 refused.add(&problem);

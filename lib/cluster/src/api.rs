@@ -98,13 +98,14 @@ impl Reader {
     /// # Errors
     /// When the server cannot be found or reached, or does not give all.
     pub fn api(&mut self, options: &ApiOptions) -> Result<Vec<String>, ApiError> {
+        let number = self.begin(1);
         let runtime = server::runtime()?;
         runtime.block_on(async {
             let server = server::Server::connect(options).await?.patient();
             let mut notes = Vec::new();
             for kind in options.kinds.list() {
                 let mut hear = |said| {
-                    self.hear(said);
+                    self.hear_of(number, said);
                     Ok(())
                 };
                 match follow::list(&server, kind, &mut hear).await {

@@ -7,7 +7,8 @@
 //! [`live`] for what goes on, [`Stream`] underneath. Two views of them are kept apart. [`model::Cluster`] is a cluster as
 //! policy sees it, with the place of each object and field; [`ClusterState`] keeps one as it changes. [`Names`] is what
 //! addresses are called: start at [`Objects`] for what the cluster says, at [`read_endpoints`] for what the CNI plugin
-//! leaves on the node, and at [`EndpointStore`] for how it does. [`saved`] keeps objects as lines of JSON. [`selector`] is what a label selector means, for everybody.
+//! leaves on the node, and at [`EndpointStore`] for how it does. [`saved`] keeps objects as lines of JSON. [`selector`] is what a label selector means, for everybody, and
+//! [`soundness`] is what an API server would not take of a policy.
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ mod pod;
 mod read;
 pub mod saved;
 pub mod selector;
+pub mod soundness;
 mod state;
 mod store;
 mod warning;

@@ -7,6 +7,7 @@ mod change;
 mod cluster_policy;
 mod lines;
 mod mode;
+mod problem;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +25,7 @@ pub use cluster_policy::{
 };
 pub use lines::Lines;
 pub use mode::{MODE_ANNOTATION, Mode};
+pub use problem::{About, Problem};
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
@@ -415,42 +417,6 @@ pub struct EndpointPort {
     pub number: Option<u16>,
     /// Its protocol.
     pub protocol: Protocol,
-}
-
-/// Something in the input that could not be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The file; `-` is standard input.
-    pub file: Arc<str>,
-    /// The document of the file, from 1; 0 where it is the file as a whole.
-    pub document: usize,
-    /// The line of the file, from 1; 0 where none can be told.
-    pub line: usize,
-    /// The object, as `Kind/namespace/name`, as far as it could be told.
-    pub object: String,
-    /// The field that is wrong, as a path; empty where it is the whole.
-    pub field: String,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.file)?;
-        if self.line > 0 {
-            write!(out, ":{}", self.line)?;
-        }
-        if self.document > 0 {
-            write!(out, ": document {}", self.document)?;
-        }
-        if !self.object.is_empty() {
-            write!(out, ": {}", self.object)?;
-        }
-        if !self.field.is_empty() {
-            write!(out, ": {}", self.field)?;
-        }
-        write!(out, ": {}", self.reason)
-    }
 }
 
 /// A text that many share, as any text.

@@ -50,7 +50,7 @@ impl Objects {
     /// When an input does not exist or cannot be opened.
     pub fn inputs<T: AsRef<str>>(&mut self, inputs: &[T]) -> Result<Vec<Problem>, InputError> {
         let mut problems = Problems::default();
-        read::read_inputs(inputs, &mut |said| self.hear(said, &mut problems))?;
+        read::read_inputs(inputs, &mut |_, said| self.hear(said, &mut problems))?;
         Ok(problems.told())
     }
 

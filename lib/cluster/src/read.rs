@@ -17,9 +17,10 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use crate::model::{Change, Cluster, Object, ObjectName, Problem};
+use crate::model::{About, Change, Cluster, Object, ObjectName, Problem};
 use crate::state::ClusterState;
 use typed::Typist;
 
@@ -77,38 +78,73 @@ pub enum WatchEvent {
 /// Reads objects into a [`Cluster`].
 ///
 /// What cannot be used becomes a [`Problem`] and stops nothing else. An object that is given twice counts as it was given
-/// last, which is a problem, too, unless a watch event says it.
+/// last, by the order in which inputs are named and read, which is a problem, too, unless a watch event says it: a lesser one
+/// where two inputs give it ([`About::Replaced`]).
 #[derive(Clone, Debug, Default)]
 pub struct Reader {
     state: ClusterState,
     unknown: BTreeMap<String, usize>,
     problems: Vec<Problem>,
     more_problems: usize,
+    /// Whether one of the problems is about a policy.
+    policy_told: bool,
+    /// How many inputs have been read, and which of them gave each file last.
+    inputs: usize,
+    files: HashMap<Arc<str>, usize>,
+    /// The file and input that were heard of last, which mostly come again.
+    last: Option<(Arc<str>, usize)>,
 }
 
 impl Reader {
     /// Reads objects from a text, which is named `file` in messages: YAML of any number of documents, JSON, or watch
     /// events as `kubectl get --watch --output-watch-events -o json` prints them.
     pub fn text(&mut self, file: &str, text: &str) {
-        self::text(file, text, &mut |said| self.hear(said));
+        let number = self.begin(1);
+        self::text(file, text, &mut |said| self.hear_of(number, said));
     }
 
     /// What was read. Namespaces that were only mentioned are added, owners are followed to the outermost one, and all
     /// is in order.
     #[must_use]
     pub fn finish(self) -> Cluster {
-        let Self { state, unknown, problems, more_problems } = self;
+        let Self { state, unknown, problems, more_problems, .. } = self;
         Cluster { unknown, problems, more_problems, ..state.into_cluster() }
     }
 
-    /// Takes in what was said.
+    /// Begins so many inputs; gives the number of the first.
+    pub(crate) const fn begin(&mut self, inputs: usize) -> usize {
+        let first = self.inputs;
+        self.inputs += inputs;
+        first
+    }
+
+    /// Takes in what input `number` said.
+    pub(crate) fn hear_of(&mut self, number: usize, said: Said) {
+        if let Said::Set { object, .. } = &said {
+            let file = &object.origin().file;
+            if self.last.as_ref().is_none_or(|(last, of)| *of != number || !Arc::ptr_eq(last, file)) {
+                self.files.insert(Arc::clone(file), number);
+                self.last = Some((Arc::clone(file), number));
+            }
+        }
+        self.hear(said);
+    }
+
+    /// Takes in what was said by the input that was heard of last.
     pub(crate) fn hear(&mut self, said: Said) {
         match said {
             Said::Set { object, name_line, event } => {
+                let is_policy = matches!(*object, Object::NetworkPolicy(_) | Object::ClusterPolicy(_));
                 let (name, origin) = (object.name(), object.origin().clone());
                 let old = self.state.apply(Change::Set(object));
                 if let Some(old) = old.filter(|_| event.is_none()) {
+                    let by_one = self.files.get(&old.origin().file) == self.files.get(&origin.file);
                     self.problem(Problem {
+                        about: match (by_one, is_policy) {
+                            (false, _) => About::Replaced,
+                            (true, true) => About::PolicyTwice,
+                            (true, false) => About::Other,
+                        },
                         file: origin.file,
                         document: origin.document,
                         line: name_line,
@@ -149,11 +185,18 @@ impl Reader {
     }
 
     fn problem(&mut self, problem: Problem) {
+        let is_policy = matches!(problem.about, About::Policy | About::PolicyTwice);
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(problem);
         } else {
             self.more_problems += 1;
+            // That a policy cannot be used is not lost among whatever else cannot.
+            if is_policy && !self.policy_told {
+                self.problems.pop();
+                self.problems.push(problem);
+            }
         }
+        self.policy_told |= is_policy;
     }
 }
 

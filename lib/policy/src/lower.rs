@@ -3,7 +3,7 @@
 mod cluster_policy;
 mod network_policy;
 
-use chainkit_cluster::model::{ClusterPolicy, Located, Problem, Tier as ClusterTier};
+use chainkit_cluster::model::{About, ClusterPolicy, Located, Problem, Tier as ClusterTier};
 use chainkit_cluster::selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
@@ -172,6 +172,7 @@ impl<'w, 'a> Lowering<'w, 'a> {
             object: object.to_owned(),
             field: field.to_owned(),
             reason,
+            about: About::Policy,
         });
     }
 }

@@ -84,13 +84,13 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use chainkit_cli::LogFormat;
-    use chainkit_cluster::model::ObjectName;
+    use chainkit_cluster::model::{About, ObjectName};
 
     use super::*;
 
     fn problem(object: &str, reason: &str) -> Problem {
         let (file, field, reason) = ("fifo".into(), "spec".to_owned(), reason.to_owned());
-        Problem { file, document: 1, line: 1, object: object.to_owned(), field, reason }
+        Problem { file, document: 1, line: 1, object: object.to_owned(), field, reason, about: About::Policy }
     }
 
     fn gone(name: &str) -> Change {

@@ -13,7 +13,7 @@ use super::kinds::Kind;
 use super::server::{Answer, PAGE_OBJECTS, Parts, Server, runtime};
 use super::{ApiError, ApiOptions};
 use crate::live::{Batch, Event, Gone, RollCall};
-use crate::model::{Change, Problem};
+use crate::model::{About, Change, Problem};
 use crate::read::{MAX_DOCUMENT_BYTES, Said, server_line};
 
 /// How long a watch is asked to last. A server ends it by then, and who asks begins again where it ended.
@@ -365,7 +365,15 @@ impl Watch {
         if self.tell(&reason) {
             let file = self.server.url.as_str().into();
             let (object, field) = (String::new(), String::new());
-            self.ear.out.event(Event::Problem(Problem { file, document: 0, line: 0, object, field, reason }));
+            self.ear.out.event(Event::Problem(Problem {
+                file,
+                document: 0,
+                line: 0,
+                object,
+                field,
+                reason,
+                about: About::Policy,
+            }));
         }
         self.ear.out.send()?;
         self.pause().await;

@@ -77,6 +77,16 @@ impl Lines {
         found.into_iter().flat_map(|lines| lines.fields.iter().map(|(name, _)| name.as_str()))
     }
 
+    /// Fields of a mapping, in their order.
+    pub(crate) fn each_field(&self) -> impl Iterator<Item = (&str, &Self)> {
+        self.fields.iter().map(|(name, lines)| (name.as_str(), lines))
+    }
+
+    /// Items of a sequence, in their order.
+    pub(crate) fn each_item(&self) -> impl Iterator<Item = &Self> {
+        self.items.iter()
+    }
+
     /// The value at `path`, if it was given, and the last line known on the way there.
     fn walk(&self, path: &str) -> (Option<&Self>, usize) {
         let mut here = self;

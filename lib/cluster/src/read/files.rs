@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 
 use super::split::{Is, MAX_DOCUMENT_BYTES, Splitter};
 use super::{CHUNK_BYTES, Got, MAX_INPUT_BYTES, Reader, Said, Stream, Tap};
-use crate::model::{Cluster, Problem};
+use crate::model::{About, Cluster, Problem};
 
 /// How many folders may lie within one another.
 pub const MAX_FOLDER_DEPTH: usize = 64;
@@ -73,12 +73,13 @@ impl Reader {
     /// # Errors
     /// When an input does not exist or cannot be opened.
     pub fn inputs<T: AsRef<str>>(&mut self, inputs: &[T]) -> Result<(), InputError> {
-        read_inputs(inputs, &mut |said| self.hear(said))
+        let before = self.begin(inputs.len());
+        read_inputs(inputs, &mut |number, said| self.hear_of(before + number, said))
     }
 }
 
-/// Reads inputs as [`Reader::inputs`] does, and says to `hear` what they say.
-pub(crate) fn read_inputs<T: AsRef<str>>(inputs: &[T], hear: &mut dyn FnMut(Said)) -> Result<(), InputError> {
+/// Reads inputs as [`Reader::inputs`] does, and says to `hear` what they say, with the number of the input from 0.
+pub(crate) fn read_inputs<T: AsRef<str>>(inputs: &[T], hear: &mut dyn FnMut(usize, Said)) -> Result<(), InputError> {
     read_inputs_within(inputs, SILENCE, hear)
 }
 
@@ -86,7 +87,7 @@ pub(crate) fn read_inputs<T: AsRef<str>>(inputs: &[T], hear: &mut dyn FnMut(Said
 fn read_inputs_within<T: AsRef<str>>(
     inputs: &[T],
     silence: Duration,
-    hear: &mut dyn FnMut(Said),
+    hear: &mut dyn FnMut(usize, Said),
 ) -> Result<(), InputError> {
     let listed = &AtomicBool::new(false);
     let mut opened = Vec::new();
@@ -105,7 +106,8 @@ fn read_inputs_within<T: AsRef<str>>(
             opened.into_iter().map(|(input, tap)| (input, tap.map(|tap| scope.spawn(move || drain(input, tap)))));
         // All are started before the first one is waited for.
         let reading: Vec<_> = reading.collect();
-        for (input, thread) in reading {
+        for (number, (input, thread)) in reading.into_iter().enumerate() {
+            let hear: &mut dyn FnMut(Said) = &mut |said| hear(number, said);
             match thread.map(thread::ScopedJoinHandle::join) {
                 None => read_input(input, hear)?,
                 Some(Ok(Ok(Drained::Plain(bytes)))) => read_bytes(input, bytes, hear),
@@ -307,7 +309,8 @@ pub(super) fn whole(name: &str, reason: String) -> Said {
 }
 
 fn at(name: &str, line: usize, reason: String) -> Said {
-    let problem = Problem { file: name.into(), document: 0, line, object: String::new(), field: String::new(), reason };
+    let (object, field) = (String::new(), String::new());
+    let problem = Problem { file: name.into(), document: 0, line, object, field, reason, about: About::Policy };
     Said::Problem { problem, name: None }
 }
 

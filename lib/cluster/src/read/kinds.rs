@@ -90,6 +90,34 @@ impl Kind {
     }
 }
 
+/// Groups in which every kind is a policy but for these.
+const POLICY_GROUPS: [(&str, &[&str]); 2] = [
+    ("networking.k8s.io", &["Ingress", "IngressClass", "ServiceCIDR", "IPAddress", "ClusterCIDR"]),
+    ("policy.networking.k8s.io", &[]),
+];
+
+/// Why an object of a kind that is not read cannot be passed over like others: it is a policy, or is meant to be one for all that
+/// can be told, in a group of Kubernetes itself. What vendors call so is theirs.
+pub(super) fn unread_policy(api_version: Option<&str>, kind: &str) -> Option<String> {
+    let api_version = api_version?;
+    let (group, _) = api_version.split_once('/').unwrap_or(("", api_version));
+    let read = match kind {
+        "NetworkPolicy" => "networking.k8s.io/v1",
+        "AdminNetworkPolicy" | "BaselineAdminNetworkPolicy" => "policy.networking.k8s.io/v1alpha1",
+        "ClusterNetworkPolicy" => "policy.networking.k8s.io/v1alpha2 and v1beta1",
+        _ => {
+            let (_, others) = POLICY_GROUPS.iter().find(|(policies, _)| *policies == group)?;
+            return (!others.contains(&kind))
+                .then(|| "a kind that is not known, in a group of policies: it is not used: mend its name".to_owned());
+        }
+    };
+    // A group without a dot, or below k8s.io, can be nobody else's: a CustomResourceDefinition may not have it, or not without
+    // the consent of Kubernetes (apiextensions' api-approved.kubernetes.io).
+    let is_own = !group.contains('.') || group == "k8s.io" || group.ends_with(".k8s.io");
+    let version: String = api_version.chars().take(100).collect();
+    is_own.then(|| format!("{version} is not read: the policy is not used: write it as {read}"))
+}
+
 /// What an object is, and what it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    Action, ClusterPort, Mode, NAMESPACE_NAME_LABEL, NamedPort, Origin, Protocol, TargetPort, Workload,
+    About, Action, ClusterPort, Mode, NAMESPACE_NAME_LABEL, NamedPort, Origin, Protocol, TargetPort, Workload,
 };
 use crate::selector;
 
@@ -169,6 +169,83 @@ fn kinds_that_mean_nothing_here_are_counted() {
     assert!(cluster.problems.is_empty() && cluster.network_policies.is_empty());
     let counts: Vec<(&str, usize)> = cluster.unknown.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
     assert_eq!(counts, [("projectcalico.org/v3 NetworkPolicy", 1), ("v1 Secret", 2)]);
+}
+
+#[test]
+fn policies_of_versions_that_are_not_read_are_told_and_not_passed_over() {
+    for (version, kind) in [
+        ("extensions/v1beta1", "NetworkPolicy"),
+        ("v1", "NetworkPolicy"),
+        ("networking/v1", "NetworkPolicy"),
+        ("networking.k8s.io/v2", "NetworkPolicy"),
+        ("networking.k8s.io/v1", "AdminNetworkPolicy"),
+        ("policy.networking.k8s.io/v1alpha2", "AdminNetworkPolicy"),
+        ("policy.networking.k8s.io/v1beta1", "BaselineAdminNetworkPolicy"),
+        ("policy.networking.k8s.io/v1", "ClusterNetworkPolicy"),
+        ("networking.k8s.io/v1", "NetworkPolcy"),
+        ("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicies"),
+    ] {
+        let text = format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: p, namespace: shop}}\nspec: {{}}\n");
+        let json = serde_json::json!({"apiVersion": version, "kind": kind, "metadata": {"name": "p"}}).to_string();
+        for text in [text, json] {
+            let cluster = read(&text);
+            assert!(cluster.unknown.is_empty(), "{text}: {:?}", cluster.unknown);
+            assert_eq!(cluster.problems.len(), 1, "{text}: {:?}", cluster.problems);
+            assert_eq!(cluster.problems[0].about, About::Policy, "{text}");
+            let object = &cluster.problems[0].object;
+            assert!(object.starts_with(kind) && object.ends_with("/p"), "{text}: {object}");
+        }
+    }
+    let cluster = read("apiVersion: extensions/v1beta1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: shop}\n");
+    assert_eq!(
+        told(&cluster),
+        [
+            "in.yaml:1: document 1: NetworkPolicy/shop/p: apiVersion: extensions/v1beta1 is not read: the policy is not used: write it as networking.k8s.io/v1"
+        ]
+    );
+}
+
+#[test]
+fn kinds_of_others_and_neighbours_of_policies_are_passed_over() {
+    for (version, kind) in [
+        ("crd.projectcalico.org/v1", "NetworkPolicy"),
+        ("projectcalico.org/v3", "GlobalNetworkPolicy"),
+        ("cilium.io/v2", "CiliumNetworkPolicy"),
+        ("networking.k8s.io/v1", "Ingress"),
+        ("networking.k8s.io/v1beta1", "IngressClass"),
+        ("networking.k8s.io/v1", "ServiceCIDR"),
+        ("networking.k8s.io/v1", "IPAddress"),
+        ("extensions/v1beta1", "Deployment"),
+        ("example.com/v1", "AllowList"),
+    ] {
+        let cluster = read(&format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: p}}\n"));
+        assert_eq!(cluster.problems, [], "{version} {kind}");
+        assert_eq!(cluster.unknown, [(format!("{version} {kind}"), 1)].into());
+    }
+}
+
+#[test]
+fn lists_within_lists_are_read_to_a_depth() {
+    let policy = |name: &str| serde_json::json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name, "namespace": "n"}, "spec": {}});
+    let list = |items: Vec<serde_json::Value>| serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
+    let mut typed = list(vec![serde_json::json!({"metadata": {"name": "c", "namespace": "n"}})]);
+    typed["kind"] = "NetworkPolicyList".into();
+    typed["apiVersion"] = "networking.k8s.io/v1".into();
+    let nested = list(vec![policy("a"), list(vec![list(vec![policy("b")]), typed])]);
+    // JSON, and the same as YAML, which JSON is where it does not begin as JSON does.
+    for text in [nested.to_string(), format!("# YAML\n---\nitems: {}\nkind: List\n", nested["items"])] {
+        let cluster = read(&text);
+        assert_eq!(cluster.problems, [], "{text}");
+        let names = cluster.network_policies.iter().map(|policy| policy.value.metadata.name.as_deref().unwrap());
+        assert_eq!(names.collect::<String>(), "abc", "{text}");
+    }
+    let deep = (0..7).fold(policy("deep"), |inner, _| list(vec![inner]));
+    let cluster = read(&deep.to_string());
+    assert!(cluster.network_policies.is_empty());
+    assert_eq!((cluster.problems.len(), cluster.problems[0].about), (1, About::Policy), "{:?}", cluster.problems);
+    for text in ["kind: List\napiVersion: v1\n", "[{\"kind\": \"List\", \"items\": {}}]"] {
+        assert_eq!(read(text).problems.len(), 1, "{text}");
+    }
 }
 
 #[test]
@@ -498,6 +575,41 @@ fn what_is_given_twice_counts_as_it_was_given_last() {
         told(&cluster),
         ["in.yaml:5: document 2: Namespace/n: metadata.name: given before at in.yaml:1: this one counts"]
     );
+}
+
+#[test]
+fn of_two_inputs_the_later_one_counts_and_that_is_no_fault() {
+    let policy = |name: &str, app: &str| {
+        format!(
+            "---\nkind: NetworkPolicy\nmetadata: {{name: {name}, namespace: n}}\nspec: {{podSelector: {{matchLabels: {{app: {app}}}}}}}\n"
+        )
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let [a, b] = ["a.yaml", "b.yaml"].map(|name| scratch.path().join(name).to_str().unwrap().to_owned());
+    fs::write(&a, [policy("p", "old"), policy("twice", "x"), policy("twice", "y")].concat()).unwrap();
+    fs::write(&b, policy("p", "new")).unwrap();
+    let about = |inputs: &[&str]| {
+        let cluster = Cluster::read(inputs).unwrap();
+        let spec = cluster.network_policies[0].value.spec.as_ref().unwrap();
+        let app = spec.pod_selector.as_ref().unwrap().match_labels.as_ref().unwrap()["app"].clone();
+        (app, cluster.problems.iter().map(|problem| problem.about).collect::<Vec<_>>())
+    };
+    assert_eq!(about(&[&a, &b]), ("new".to_owned(), vec![About::PolicyTwice, About::Replaced]));
+    assert_eq!(about(&[&b, &a]), ("old".to_owned(), vec![About::Replaced, About::PolicyTwice]));
+    // Two files of one folder are one input.
+    let folder = scratch.path().to_str().unwrap();
+    assert_eq!(about(&[folder]), ("new".to_owned(), vec![About::PolicyTwice, About::PolicyTwice]));
+}
+
+#[test]
+fn that_a_policy_cannot_be_used_is_told_whatever_else_cannot() {
+    let text = format!(
+        "{}apiVersion: v1\nkind: NetworkPolicy\nmetadata: {{name: p}}\n",
+        "kind: Pod\nmetadata: {name: x}\nspec: 7\n---\n".repeat(MAX_PROBLEMS + 5)
+    );
+    let cluster = read(&text);
+    assert_eq!((cluster.problems.len(), cluster.more_problems), (MAX_PROBLEMS, 6));
+    assert_eq!(cluster.problems.last().unwrap().about, About::Policy);
 }
 
 #[test]

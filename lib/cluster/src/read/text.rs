@@ -311,7 +311,7 @@ fn read_items(items: &[&RawValue], list: Option<&ListKind>, text: &Text<'_>, doc
 }
 
 /// What a list says of its items: a `PodList` holds pods, a `List` tells nothing.
-fn list_kind(api_version: Option<&str>, kind: Option<&str>) -> Option<ListKind> {
+pub(super) fn list_kind(api_version: Option<&str>, kind: Option<&str>) -> Option<ListKind> {
     let kind = kind?.strip_suffix("List").filter(|kind| !kind.is_empty())?;
     Some(ListKind { api_version: api_version.map(str::to_owned), kind: kind.to_owned() })
 }

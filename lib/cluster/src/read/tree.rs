@@ -43,6 +43,14 @@ impl Tree {
         fields.iter().find(|field| field.name == name).map(|field| &field.value)
     }
 
+    /// The same, without the rest.
+    pub(super) fn into_field(self, name: &str) -> Option<Self> {
+        let Value::Mapping(fields) = self.value else {
+            return None;
+        };
+        fields.into_iter().find(|field| field.name == name).map(|field| field.value)
+    }
+
     /// The text, where it is one.
     pub(super) fn text(&self) -> Option<&str> {
         match &self.value {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::convert::{self, Faults};
-use super::kinds::{self, Head, Key, Kind};
+use super::json::Fields;
+use super::kinds::{self, Head, HeadMetadata, Key, Kind};
 use super::policy;
-use super::text::{Body, Event, Found, ListKind, Sink};
+use super::text::{Body, Event, Found, ListKind, Sink, list_kind};
 use super::yaml::Fault;
 use super::{Said, WatchEvent, tree, without_place};
-use crate::model::{Lines, Located, Object, ObjectName, Origin, Problem};
+use crate::model::{About, Lines, Located, Object, ObjectName, Origin, Problem};
 
 /// The annotation of the bookmark that ends the list in front of a watch (Kubernetes' `sendInitialEvents`).
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
@@ -18,6 +19,9 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 /// How long names of objects may be: DNS subdomains and labels (RFC 1123, section 2.1), as API servers check them.
 const MAX_NAME: usize = 253;
 const MAX_NAMESPACE: usize = 63;
+
+/// How many lists may lie within one another.
+const MAX_LISTS: usize = 4;
 
 /// Types what is found in a text, and hands it on.
 pub(super) struct Typist<'a> {
@@ -32,47 +36,116 @@ struct Place {
     object: String,
     /// What it is known by, once that can be told.
     name: Option<ObjectName>,
+    /// What it is.
+    about: About,
+}
+
+impl Place {
+    /// The place of an object once its kind can be told.
+    fn of(&self, kind: Kind, object: String, name: Option<ObjectName>) -> Self {
+        let about = if kind.is_policy() { About::Policy } else { About::Other };
+        Self { origin: self.origin.clone(), object, name, about }
+    }
+}
+
+/// What an object turns out to be by its head.
+enum Headed {
+    /// One of a kind that is read, and what messages call it.
+    Object(Key, String),
+    /// A list, and what it says of its items.
+    List(Option<ListKind>),
+    /// None that is read, which has been said.
+    Nothing,
 }
 
 impl Sink for Typist<'_> {
     fn object(&mut self, found: Found<'_>) {
-        self.take(found, None);
+        self.take(found, None, 0);
     }
 
     fn event(&mut self, event: Event, found: Found<'_>) {
-        self.take(found, Some(event));
+        self.take(found, Some(event), 0);
     }
 
     fn fault(&mut self, document: usize, fault: Fault) {
         let origin = Origin { file: Arc::clone(&self.file), document, line: fault.line };
-        self.tell(&Place { origin, object: String::new(), name: None }, fault);
+        self.tell(&Place { origin, object: String::new(), name: None, about: About::Policy }, fault);
     }
 }
 
 impl Typist<'_> {
-    /// Takes in an object, or what an event says of it.
-    fn take(&mut self, found: Found<'_>, event: Option<Event>) {
+    /// Takes in an object that lies in so many lists within lists, or what an event says of it.
+    fn take(&mut self, found: Found<'_>, event: Option<Event>, depth: usize) {
         let place = Place {
             origin: Origin { file: Arc::clone(&self.file), document: found.document, line: found.line },
             object: found.index.map(|index| format!("item {index}")).unwrap_or_default(),
             name: None,
+            // Of what does not tell what it is nobody knows what it was.
+            about: About::Policy,
         };
         let body = found.body;
         match event {
-            Some(Event::Bookmark) => self.bookmark(&body),
+            Some(Event::Bookmark) => return self.bookmark(&body),
             Some(Event::Error) => {
                 let fault = Fault { line: found.line, field: String::new(), reason: server_error(body) };
-                self.tell(&place, fault);
+                return self.tell(&place, fault);
             }
-            _ => {
-                let Some((key, object)) = self.key(&body, found.list, &place) else {
-                    return;
-                };
-                let place = Place { object, name: Some(key.object_name()), ..place };
+            _ => {}
+        }
+        match self.headed(&body, found.list, &place) {
+            Headed::Object(key, object) => {
+                let place = place.of(key.kind, object, Some(key.object_name()));
                 match event {
                     Some(Event::Remove) => (self.hear)(Said::Remove(key.object_name())),
                     Some(Event::Set(event)) => self.set(body, &place, &key, Some(event)),
                     _ => self.set(body, &place, &key, None),
+                }
+            }
+            Headed::List(kind) if event.is_none() && depth < MAX_LISTS => {
+                self.items(body, kind.as_ref(), &place, depth)
+            }
+            Headed::List(_) => {
+                let reason = match event {
+                    Some(_) => "a list, where an event is about one object".to_owned(),
+                    None => format!("more than {MAX_LISTS} lists within one another: what it holds is not used"),
+                };
+                self.tell(&place, Fault { line: found.line, field: "kind".to_owned(), reason });
+            }
+            Headed::Nothing => {}
+        }
+    }
+
+    /// Takes in what a list within a list holds, as `kubectl` does.
+    fn items(&mut self, body: Body<'_>, list: Option<&ListKind>, place: &Place, depth: usize) {
+        let Origin { document, line, .. } = place.origin;
+        let mut take = |index: usize, line: usize, body: Body<'_>| {
+            self.take(Found { document, line, list: list.cloned(), index: Some(index), body }, None, depth + 1);
+        };
+        match body {
+            Body::Tree(tree) => match tree.into_field("items").map(|items| items.value) {
+                Some(tree::Value::Sequence(items)) => {
+                    items.into_iter().enumerate().for_each(|(index, item)| take(index, item.line, Body::Tree(item)));
+                }
+                None | Some(tree::Value::Null) => {}
+                Some(_) => {
+                    let reason = "no list".to_owned();
+                    self.tell(place, Fault { line, field: "items".to_owned(), reason });
+                }
+            },
+            Body::Json(json, text) => {
+                let fields = serde_json::from_str::<Fields<'_>>(json.get()).map(|fields| fields.0).unwrap_or_default();
+                let items = fields.into_iter().find(|(name, _)| name == "items").map(|(_, items)| items.get());
+                let items = items.map(serde_json::from_str::<Option<Vec<_>>>);
+                match items.unwrap_or(Ok(None)) {
+                    Ok(items) => items
+                        .into_iter()
+                        .flatten()
+                        .enumerate()
+                        .for_each(|(index, item)| take(index, text.line(item), Body::Json(item, text))),
+                    Err(error) => {
+                        let reason = without_place(&error);
+                        self.tell(place, Fault { line, field: "items".to_owned(), reason });
+                    }
                 }
             }
         }
@@ -86,69 +159,85 @@ impl Typist<'_> {
             object: place.object.clone(),
             field: fault.field,
             reason: fault.reason,
+            about: place.about,
         };
         (self.hear)(Said::Problem { problem, name: place.name.clone() });
     }
 
-    /// What an object is and what messages call it; `None` for one of a kind that means nothing here, which is counted, and
-    /// for one that does not say, which is told.
-    fn key(&mut self, body: &Body<'_>, list: Option<ListKind>, place: &Place) -> Option<(Key, String)> {
+    /// What an object is by its head. One of a kind that means nothing here is counted, and one that does not say is told.
+    fn headed(&mut self, body: &Body<'_>, list: Option<ListKind>, place: &Place) -> Headed {
         let line = place.origin.line;
         let mut head: Head = match body.head() {
             Ok(head) => head,
             Err(fault) => {
                 self.tell(place, fault);
-                return None;
+                return Headed::Nothing;
             }
         };
-        let text =
-            |value: &Option<serde_json::Value>| value.as_ref().and_then(|value| value.as_str().map(str::to_owned));
-        let own_kind = text(&head.kind).filter(|kind| !kind.is_empty());
+        let own_kind = text(head.kind.as_ref()).filter(|kind| !kind.is_empty());
         let (kind_name, api_version) = match (own_kind, list) {
-            (Some(kind), _) => (kind, text(&head.api_version)),
-            (None, Some(list)) => (list.kind, text(&head.api_version).or(list.api_version)),
+            (Some(kind), _) => (kind, text(head.api_version.as_ref())),
+            (None, Some(list)) => (list.kind, text(head.api_version.as_ref()).or(list.api_version)),
             (None, None) => {
                 let reason = "missing: a Kubernetes object has apiVersion and kind".to_owned();
                 self.tell(place, Fault { line, field: "kind".to_owned(), reason });
-                return None;
+                return Headed::Nothing;
             }
-        };
-        let Some(kind) = Kind::of(api_version.as_deref(), &kind_name) else {
-            if kind_name.ends_with("List") && body.is_list() {
-                let reason = "a list within a list".to_owned();
-                self.tell(place, Fault { line, field: "kind".to_owned(), reason });
-                return None;
-            }
-            let name: String = match api_version {
-                Some(version) => format!("{version} {kind_name}"),
-                None => kind_name,
-            };
-            (self.hear)(Said::Unknown(name.chars().take(200).collect()));
-            return None;
         };
         let metadata = head.metadata.take().unwrap_or_default();
-        let name = text(&metadata.name).or_else(|| text(&metadata.generate_name)).unwrap_or_default();
-        let namespace = if kind.is_namespaced() {
-            text(&metadata.namespace).filter(|namespace| !namespace.is_empty()).unwrap_or_else(|| "default".to_owned())
-        } else {
-            String::new()
-        };
-        let object = title(&kind_name, &namespace, &name);
+        match Kind::of(api_version.as_deref(), &kind_name) {
+            Some(kind) => self.named(kind, &kind_name, &metadata, place),
+            None if kind_name.ends_with("List") && body.is_list() => {
+                Headed::List(list_kind(api_version.as_deref(), Some(&kind_name)))
+            }
+            None => {
+                self.unread(api_version, kind_name, &metadata, place);
+                Headed::Nothing
+            }
+        }
+    }
+
+    /// An object of a kind that is read, if its name can be told.
+    fn named(&mut self, kind: Kind, kind_name: &str, metadata: &HeadMetadata, place: &Place) -> Headed {
+        let line = place.origin.line;
+        let (namespace, name) = names(kind.is_namespaced(), metadata);
+        let object = title(kind_name, &namespace, &name);
         if name.is_empty() {
-            let reason = "missing".to_owned();
-            let place = Place { origin: place.origin.clone(), object, name: None };
-            self.tell(&place, Fault { line, field: "metadata.name".to_owned(), reason });
-            return None;
+            let fault = Fault { line, field: "metadata.name".to_owned(), reason: "missing".to_owned() };
+            self.tell(&place.of(kind, object, None), fault);
+            return Headed::Nothing;
         }
         for (field, text, longest) in [("name", &name, MAX_NAME), ("namespace", &namespace, MAX_NAMESPACE)] {
             if text.len() > longest {
                 let reason = format!("{} characters: a server takes {longest}", text.len());
-                let place = Place { origin: place.origin.clone(), object, name: None };
-                self.tell(&place, Fault { line, field: format!("metadata.{field}"), reason });
-                return None;
+                self.tell(&place.of(kind, object, None), Fault { line, field: format!("metadata.{field}"), reason });
+                return Headed::Nothing;
             }
         }
-        Some((Key { kind, namespace, name }, object))
+        Headed::Object(Key { kind, namespace, name }, object)
+    }
+
+    /// An object of a kind that is not read: what is meant to be a policy is told, others are counted.
+    fn unread(&mut self, api_version: Option<String>, kind_name: String, metadata: &HeadMetadata, place: &Place) {
+        if let Some(reason) = kinds::unread_policy(api_version.as_deref(), &kind_name) {
+            let kind = Kind::of(None, &kind_name);
+            let (namespace, name) = names(kind.is_none_or(Kind::is_namespaced), metadata);
+            let object = title(&kind_name, &namespace, &name);
+            // It stays as it was under the name that it has in every version.
+            let name = kind.filter(|_| !name.is_empty()).map(|kind| Key { kind, namespace, name }.object_name());
+            let field = if kind.is_some() { "apiVersion" } else { "kind" };
+            let place = Place { origin: place.origin.clone(), object, name, about: About::Policy };
+            return self.tell(&place, Fault { line: place.origin.line, field: field.to_owned(), reason });
+        }
+        if kind_name == "List" {
+            let fault = Fault { line: place.origin.line, field: "items".to_owned(), reason: "missing".to_owned() };
+            return self.tell(place, fault);
+        }
+        let name: String = match api_version {
+            Some(version) => format!("{version} {kind_name}"),
+            None => kind_name,
+        };
+        (self.hear)(Said::Unknown(name.chars().take(200).collect()));
     }
 
     /// Types an object and hands it on, then what of it could not be used.
@@ -241,8 +330,21 @@ fn convert(body: Body<'_>, place: &Place, key: &Key, faults: &mut Faults) -> Res
     })
 }
 
+/// What is a text.
+fn text(value: Option<&serde_json::Value>) -> Option<String> {
+    value.and_then(|value| value.as_str().map(str::to_owned))
+}
+
+/// Namespace and name of an object; the name is empty where it has none.
+fn names(is_namespaced: bool, metadata: &HeadMetadata) -> (String, String) {
+    let name = text(metadata.name.as_ref()).or_else(|| text(metadata.generate_name.as_ref())).unwrap_or_default();
+    let namespace = text(metadata.namespace.as_ref()).filter(|namespace| !namespace.is_empty());
+    (if is_namespaced { namespace.unwrap_or_else(|| "default".to_owned()) } else { String::new() }, name)
+}
+
 fn title(kind: &str, namespace: &str, name: &str) -> String {
     let short = |text: &str| text.chars().take(253).collect::<String>();
+    let kind = short(kind);
     let name = if name.is_empty() { "without name".to_owned() } else { short(name) };
     if namespace.is_empty() { format!("{kind}/{name}") } else { format!("{kind}/{}/{name}", short(namespace)) }
 }
@@ -261,7 +363,7 @@ impl Body<'_> {
                 }
                 let field = |tree: &tree::Tree, name| tree.field(name).cloned().map(tree::Tree::into_json);
                 // Only what is a mapping can have a name in it.
-                let metadata = tree.field("metadata").map(|metadata| kinds::HeadMetadata {
+                let metadata = tree.field("metadata").map(|metadata| HeadMetadata {
                     namespace: field(metadata, "namespace"),
                     name: field(metadata, "name"),
                     generate_name: field(metadata, "generateName"),
@@ -280,7 +382,8 @@ impl Body<'_> {
     fn is_list(&self) -> bool {
         match self {
             Self::Tree(tree) => tree.field("items").is_some(),
-            Self::Json(json, _) => json.get().contains("\"items\""),
+            Self::Json(json, _) => serde_json::from_str::<Fields<'_>>(json.get())
+                .is_ok_and(|fields| fields.0.iter().any(|(name, _)| name == "items")),
         }
     }
 

@@ -18,6 +18,16 @@ fn refused(ground: &Ground<'_>, file: &std::path::Path) -> String {
     said
 }
 
+/// Applies what holds an invalid policy: exit code 2, and what was in force still is.
+#[track_caller]
+fn refused_as_invalid(ground: &Ground<'_>, file: &std::path::Path) {
+    let output = ground.polload(&["apply", "--node", NODE_NAME, file.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("bad.json") && said.contains("shop/server"), "{said}");
+    assert_eq!(ground.who(), (true, false));
+}
+
 #[test]
 fn a_full_disk_changes_nothing_and_is_named() {
     on_ground(|ground| {
@@ -53,14 +63,16 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 fn a_policy_that_is_invalid_is_told_and_leaves_what_was_in_force() {
     on_ground(|ground| {
         ground.apply(&ground.file("a.json", &[lets("a")]));
-        let mut policy = lets("b");
-        policy["spec"]["ingress"][0]["from"][0]["ipBlock"] = json!({"cidr": "10.0.0.0/33"});
-        let file = ground.file("bad.json", &[policy]);
-        let output = ground.polload(&["apply", "--node", NODE_NAME, file.to_str().unwrap()]);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains("bad.json") && said.contains("shop/server"), "{said}");
-        assert_eq!(ground.who(), (true, false));
+        let with = |change: &dyn Fn(&mut serde_json::Value)| {
+            let mut policy = lets("b");
+            change(&mut policy);
+            ground.file("bad.json", &[policy])
+        };
+        let block = json!({"cidr": "10.0.0.0/33"});
+        refused_as_invalid(ground, &with(&|policy| policy["spec"]["ingress"][0]["from"][0]["ipBlock"] = block.clone()));
+        refused_as_invalid(ground, &with(&|policy| policy["apiVersion"] = json!("extensions/v1beta1")));
+        let file = with(&|policy| policy["spec"]["ingress"][0]["form"] = json!([]));
+        refused_as_invalid(ground, &file);
         ground.verified();
         // Who wants the rest all the same has it.
         ground.fine(&["apply", "--skip-invalid", "--node", NODE_NAME, file.to_str().unwrap()]);

@@ -111,7 +111,7 @@ fn a_watch_of_nothing_says_nothing_and_is_not_waited_for_once_others_have_said_a
     let (sender, read) = mpsc::channel();
     thread::spawn(move || {
         let mut reader = Reader::default();
-        let read = read_inputs_within(&inputs, Duration::from_millis(300), &mut |said| reader.hear(said));
+        let read = read_inputs_within(&inputs, Duration::from_millis(300), &mut |_, said| reader.hear(said));
         drop(sender.send(read.map(|()| reader.finish())));
     });
     let (mut pods, _silent) = (open(&pods), open(&policies));
