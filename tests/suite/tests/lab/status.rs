@@ -3,6 +3,7 @@
 use std::fs;
 
 use chainkit_abi::{Subject, mark, set_of};
+use chainkit_bpf::Pins;
 use chainkit_lab::{PodSpec, program};
 use serde_json::Value;
 
@@ -157,6 +158,48 @@ fn what_is_not_as_it_should_be_is_told() {
 
         datapath.take_tables(&node.lock(), set_of(folder)).unwrap();
         has_fault(&node, "tables are not all there");
+    });
+}
+
+#[test]
+fn a_judged_pod_whose_packets_no_program_sees_is_told_and_found() {
+    on_node(|lab| {
+        let node = Policed::new(lab);
+        node.apply(POLICIES, &["--mode", "enforce"]);
+        is_fine(&node);
+        let links = Pins::below(lab.root()).directory().join("links");
+        let of_web = format!("{}-", node.web.host_ifindex);
+        let mut pins: Vec<_> = fs::read_dir(&links).unwrap().map(|entry| entry.unwrap().path()).collect();
+        pins.retain(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&of_web));
+        if pins.is_empty() {
+            // Without tcx nothing is pinned that could be lost; the filters are.
+            let mut tc = lab.node().command("tc");
+            let gone = tc.args(["qdisc", "del", "dev", &node.web.host_ifname, "clsact"]).status().unwrap();
+            assert!(gone.success());
+        } else {
+            pins.iter().for_each(|pin| fs::remove_file(pin).unwrap());
+        }
+        let mut said = Vec::new();
+        // The kernel takes a link off a moment after its last holder is gone.
+        eventually("the programs are gone", || {
+            said = status(&node).1;
+            of_kind(&said, "Fault").len() == 2
+        });
+        for (fault, end) in of_kind(&said, "Fault").into_iter().zip(["ingress", "egress"]) {
+            let what = fault["what"].as_str().unwrap();
+            assert!(
+                what.contains("shop/web") && what.ends_with(&format!("no program of ours hangs on its {end}")),
+                "{what}"
+            );
+        }
+        let (code, found) = crate::verify::verify(&node);
+        assert_eq!((code, found["what"].as_str(), found["more"].as_u64()), (Some(1), Some("attachment"), Some(1)));
+        assert!(found["means"].as_str().unwrap().contains("shop/web"), "{found}");
+        // As the remedy says.
+        assert_eq!(node.run("cni-chain", &["release", "--pod", "shop/web"]).0, Some(0));
+        assert_eq!(node.run("cni-chain", &["adopt", "--all"]).0, Some(0));
+        is_fine(&node);
+        crate::verify::is_verified(&node);
     });
 }
 

@@ -1,11 +1,12 @@
 //! `polload verify` says that all is well where it is, and finds whatever is not.
 
+use std::fs;
 use std::net::IpAddr;
 
 use chainkit_abi::{
     BackendOf, BackendsOf, PortRuns, Prefix4, Prefix6, RowKey, Run, Side, VirtualKey, flag, mode, opened,
 };
-use chainkit_bpf::{Connection, Entered, Known, Pod as Plain, Settings, Stage, Table, TableSet, Traffic};
+use chainkit_bpf::{Connection, Entered, Known, Pins, Pod as Plain, Settings, Stage, Table, TableSet, Traffic};
 use chainkit_enforce::{Delta, Keeper};
 use chainkit_lab::Pod;
 use serde_json::{Value, json};
@@ -272,12 +273,24 @@ fn a_program_that_does_not_do_what_its_tables_say_is_found() {
             datapath.add_endpoint(&node.lock(), node.db.host_ifindex, settings).unwrap();
         };
         // The programs take the interface for nobody's.
-        set(mode::NONE);
+        for other in [mode::NONE, mode::ENFORCE] {
+            set(other);
+            assert!(is_found(&node, "ENDPOINTS")["means"].as_str().unwrap().contains("shop/db"));
+            set(endpoint.mode);
+            is_verified(&node);
+        }
+        // One does what the other is to do.
+        let programs = Pins::below(lab.root()).directory().join("programs");
+        let swap = || {
+            for (from, to) in [("from_pod", "aside"), ("to_pod", "from_pod"), ("aside", "to_pod")] {
+                fs::rename(programs.join(from), programs.join(to)).unwrap();
+            }
+        };
+        swap();
         let (code, said) = verify(&node);
         assert_eq!((code, said["what"].as_str()), (Some(1), Some("packet")), "{said}");
-        assert_eq!(said["flow"]["pod"], "shop/db", "{said}");
-        assert!(said["expected"].as_str().unwrap().starts_with("dropped"), "{said}");
-        set(endpoint.mode);
+        assert!(said["flow"]["pod"].as_str().unwrap().starts_with("shop/"), "{said}");
+        swap();
         is_verified(&node);
     });
 }
