@@ -40,8 +40,8 @@ pub struct Engine<'a> {
     services: Services,
     policies: Interned<SubjectRules>,
     policy_of_workload: Vec<Option<PolicyId>>,
-    /// For each group with subjects the policies that select it, by tier and place.
-    policies_of_group: HashMap<GroupId, BTreeSet<(u32, u32)>>,
+    /// For each group with subjects the policies that select it, by tier and place, in order.
+    policies_of_group: HashMap<GroupId, Vec<(u32, u32)>>,
     /// By namespace and name the places of network policies in their tier.
     network_policies: HashMap<String, BTreeMap<String, u32>>,
     free: Free,

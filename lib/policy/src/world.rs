@@ -89,7 +89,7 @@ fn hash_of(labels: &Labels) -> u64 {
 }
 
 /// Puts a number into a list in order; tells whether it is new there.
-pub(crate) fn put_in_order(list: &mut Vec<u32>, number: u32) -> bool {
+pub(crate) fn put_in_order<T: Copy + Ord>(list: &mut Vec<T>, number: T) -> bool {
     // Most come in order.
     if list.last().is_none_or(|last| *last < number) {
         list.push(number);
@@ -103,7 +103,7 @@ pub(crate) fn put_in_order(list: &mut Vec<u32>, number: u32) -> bool {
 }
 
 /// Takes a number out of a list in order; tells whether it was there.
-pub(crate) fn take_out(list: &mut Vec<u32>, number: u32) -> bool {
+pub(crate) fn take_out<T: Copy + Ord>(list: &mut Vec<T>, number: T) -> bool {
     let at = list.binary_search(&number);
     if let Ok(at) = at {
         list.remove(at);

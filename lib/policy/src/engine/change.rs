@@ -1,6 +1,7 @@
 //! How an engine comes to know its cluster, and follows it: what happened since the last time is settled at once.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use chainkit_cluster::model::{Change, NamedPort};
@@ -100,7 +101,7 @@ impl Engine<'_> {
             changed.policies.extend(self.policies.iter().filter(|(_, rules)| says(rules)).map(|(id, _)| id));
         }
         self.policy_of_workload.resize(self.world.cluster.workloads.len(), None);
-        let mut ordered = HashMap::new();
+        let mut ordered = Lists::new();
         for id in pending.groups {
             self.assign(id, &mut ordered, &mut changed);
         }
@@ -111,16 +112,10 @@ impl Engine<'_> {
     }
 
     /// Gives the subjects of a group their rules. Groups that the same policies select share what those come to.
-    fn assign(
-        &mut self,
-        id: GroupId,
-        ordered: &mut HashMap<BTreeSet<(u32, u32)>, Arc<Ordered>>,
-        changed: &mut Changed,
-    ) {
+    fn assign(&mut self, id: GroupId, ordered: &mut Lists, changed: &mut Changed) {
         let Some(group) = self.world.group(id) else { return };
-        let selecting = self.policies_of_group.get(&id).cloned().unwrap_or_default();
-        let of_group = ordered.entry(selecting).or_insert_with_key(|all| Arc::new(Ordered::new(&self.ruleset, all)));
-        let Ordered { policies, asked } = &*Arc::clone(of_group);
+        let selecting = self.policies_of_group.get(&id).map_or(&[][..], Vec::as_slice);
+        let Ordered { policies, asked } = &*shared(ordered, &self.ruleset, selecting);
         for at in &group.subjects {
             let Some(workload) = self.world.cluster.workloads.get(*at as usize) else { continue };
             let rules = SubjectRules { policies: Arc::clone(policies), names: numbers(asked, &workload.ports) };
@@ -142,6 +137,26 @@ impl Engine<'_> {
     }
 }
 
+/// Lists of policies by a hash of them: a copy of each as a key would take as much again.
+type Lists = HashMap<u64, Vec<Arc<Ordered>>>;
+
+/// The list of these policies, which groups that the same select share.
+fn shared(lists: &mut Lists, ruleset: &Ruleset, selecting: &[(u32, u32)]) -> Arc<Ordered> {
+    let mut hasher = DefaultHasher::new();
+    selecting.hash(&mut hasher);
+    let alike = lists.entry(hasher.finish()).or_default();
+    let of_these = |list: &&Arc<Ordered>| {
+        let policies = &list.policies;
+        policies.len() == selecting.len() && policies.iter().all(|policy| selecting.binary_search(policy).is_ok())
+    };
+    if let Some(known) = alike.iter().find(of_these) {
+        return Arc::clone(known);
+    }
+    let new = Arc::new(Ordered::new(ruleset, selecting));
+    alike.push(Arc::clone(&new));
+    new
+}
+
 /// The policies that select a group.
 #[derive(Debug)]
 struct Ordered {
@@ -152,8 +167,8 @@ struct Ordered {
 }
 
 impl Ordered {
-    fn new(ruleset: &Ruleset, selecting: &BTreeSet<(u32, u32)>) -> Self {
-        let mut policies: Vec<(u32, u32)> = selecting.iter().copied().collect();
+    fn new(ruleset: &Ruleset, selecting: &[(u32, u32)]) -> Self {
+        let mut policies = selecting.to_vec();
         let rank = |(tier, at): &(u32, u32)| (*tier, ruleset.policy(*tier, *at).map(Policy::rank));
         policies.sort_by(|a, b| rank(a).cmp(&rank(b)));
         let found = policies.iter().filter_map(|(tier, at)| ruleset.policy(*tier, *at));

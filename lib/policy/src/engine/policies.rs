@@ -37,7 +37,7 @@ impl Engine<'_> {
             let Some(policy) = self.ruleset.policy_mut(tier, at) else { continue };
             if !policy.subjects.is_empty() {
                 if put_in_order(&mut policy.subjects, id) {
-                    self.policies_of_group.entry(id).or_default().insert((tier, at));
+                    put_in_order(self.policies_of_group.entry(id).or_default(), (tier, at));
                 }
                 continue;
             }
@@ -111,11 +111,11 @@ impl Engine<'_> {
         self.ruleset.release(&old.rules);
         for group in &old.subjects {
             if let Some(policies) = self.policies_of_group.get_mut(group) {
-                policies.remove(&(tier, at));
+                take_out(policies, (tier, at));
             }
         }
         for group in &subjects {
-            self.policies_of_group.entry(*group).or_default().insert((tier, at));
+            put_in_order(self.policies_of_group.entry(*group).or_default(), (tier, at));
         }
         self.pending.groups.extend(old.subjects.iter().chain(&subjects));
         self.pending.policies.insert((tier, at));
