@@ -288,10 +288,18 @@ impl<'a> Watch<'a> {
         })
     }
 
+    /// What cannot be told is in force all the same.
     fn tell(&mut self, out: &mut impl Write) -> anyhow::Result<()> {
-        serde_json::to_writer(&mut *out, &self.updated)?;
-        writeln!(out)?;
-        Ok(out.flush()?)
+        let mut line = serde_json::to_string(&self.updated)?;
+        line.push('\n');
+        match out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                let what = format!("generation {} is in force", self.updated.generation);
+                Err(Failure::new(Exit::Partial, format!("{what}, and that could not be written to stdout: {error}"))
+                    .into())
+            }
+            told => Ok(told?),
+        }
     }
 
     /// Has changes in force; false: they change nothing here, or could not be had in force, which is told.

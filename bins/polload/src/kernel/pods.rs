@@ -11,6 +11,7 @@ use chainkit_cluster::{EndpointStore, selector};
 use chainkit_enforce::{NamespaceEntry, PodEntry, Pods, policy_number};
 use chainkit_policy::{Engine, PolicyId};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::modes::{How, Modes, Unknown};
 
@@ -125,18 +126,20 @@ pub(crate) fn pods(engine: &Engine<'_>, node: &str, how: &How) -> Pods {
     let of_network = isolating(cluster);
     for namespace in &cluster.namespaces {
         let mode = modes.of_namespace(&namespace.name, namespace.mode);
-        let isolate = isolated(cluster, namespace) | of_network.get(namespace.name.as_str()).copied().unwrap_or(0);
+        let isolate = isolated(cluster, |policy| could_select(policy, namespace))
+            | of_network.get(namespace.name.as_str()).copied().unwrap_or(0);
         pods.namespaces.insert(namespace.name.clone(), unknown(how, mode, isolate));
     }
-    // Of a namespace that is not among the objects only its policies may be there.
-    let nameless = Namespace { name: String::new(), labels: Labels::new(), mode: None, origin: Origin::none() };
-    let isolate = isolated(cluster, &nameless);
+    // Of a namespace that is not among the objects only its policies may be there. Which labels it has nobody knows.
+    let known = |name: &str| annotations.contains_key(name);
     for (namespace, of_policies) in of_network {
-        if !pods.namespaces.contains_key(namespace) {
+        if !known(namespace) {
+            let isolate = isolated(cluster, |policy| may_select(policy, |name| name == namespace));
             let entry = unknown(how, modes.of_namespace(namespace, None), isolate | of_policies);
             pods.namespaces.insert(namespace.to_owned(), entry);
         }
     }
+    let isolate = isolated(cluster, |policy| may_select(policy, |name| !known(name)));
     pods.others = unknown(how, modes.of_others(), isolate);
     pods
 }
@@ -164,11 +167,11 @@ fn isolating(cluster: &Cluster) -> BTreeMap<&str, u8> {
     isolating
 }
 
-/// Directions in which some cluster-wide policy could keep a pod of a namespace from something, whatever its labels are.
-fn isolated(cluster: &Cluster, namespace: &Namespace) -> u8 {
+/// Directions in which some cluster-wide policy that could select a pod may keep it from something.
+fn isolated(cluster: &Cluster, could_select: impl Fn(&ClusterPolicy) -> bool) -> u8 {
     let mut isolated = 0;
     for policy in cluster.cluster_policies.iter().map(|policy| &policy.value) {
-        if !could_select(policy, namespace) {
+        if !could_select(policy) {
             continue;
         }
         let denies =
@@ -189,9 +192,22 @@ fn isolates(policy: &NetworkPolicy) -> u8 {
     (if ingress { flag::ISOLATED_INGRESS } else { 0 }) | (if egress { flag::ISOLATED_EGRESS } else { 0 })
 }
 
+/// Whether it could select a pod of a namespace, whatever labels that has.
 fn could_select(policy: &ClusterPolicy, namespace: &Namespace) -> bool {
-    let selects = |wanted| selector::matches(wanted, &namespace.labels);
+    selects_namespace(policy, |wanted| selector::matches(wanted, &namespace.labels))
+}
+
+/// The same of a namespace of which nothing is known, but maybe its name.
+fn may_select(policy: &ClusterPolicy, may_be_called: impl Fn(&str) -> bool) -> bool {
+    /// The label that the API server gives each namespace.
+    const NAME: &str = "kubernetes.io/metadata.name";
+    selects_namespace(policy, |wanted| {
+        wanted.match_labels.as_ref().and_then(|labels| labels.get(NAME)).is_none_or(|name| may_be_called(name))
+    })
+}
+
+fn selects_namespace(policy: &ClusterPolicy, selects: impl Fn(&LabelSelector) -> bool) -> bool {
     let subject = &policy.subject;
-    subject.namespaces.as_ref().is_some_and(selects)
+    subject.namespaces.as_ref().is_some_and(&selects)
         || subject.pods.as_ref().is_some_and(|pods| selects(&pods.namespace_selector))
 }

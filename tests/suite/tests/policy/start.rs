@@ -127,6 +127,32 @@ fn a_pod_that_nobody_knows_is_isolated_where_its_namespace_has_policies() {
 }
 
 #[test]
+fn a_pod_of_a_namespace_that_nobody_knows_is_isolated_where_its_labels_may_be_selected() {
+    let Some(stage) = Stage::new() else { return };
+    let (chain, sink) = (chain(&stage), sink(&stage));
+    let denies = |label: &str, value: &str| {
+        let spec = json!({
+            "priority": 5, "subject": {"namespaces": {"matchLabels": {label: value}}},
+            "egress": [{"action": "Deny", "to": [{"networks": ["0.0.0.0/0"]}]}],
+        });
+        let kind = ("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy");
+        json!({"apiVersion": kind.0, "kind": kind.1, "metadata": {"name": "secret"}, "spec": spec})
+    };
+    stage.apply(&[&namespaces()[..], &[denies("tier", "secret")]].concat(), &[]);
+    start(&stage, &chain, "nowhere/one", &sink);
+    came(&sink, 0);
+    start(&stage, &chain, "free/two", &sink);
+    came(&sink, 1);
+    // One that is called otherwise is not meant.
+    stage.apply(&[&namespaces()[..], &[denies("kubernetes.io/metadata.name", "free")]].concat(), &[]);
+    start(&stage, &chain, "nowhere/three", &sink);
+    came(&sink, 2);
+    stage.apply(&[&namespaces()[..], &[denies("kubernetes.io/metadata.name", "elsewhere")]].concat(), &[]);
+    start(&stage, &chain, "elsewhere/four", &sink);
+    came(&sink, 2);
+}
+
+#[test]
 fn a_pod_without_a_namespace_is_isolated_where_any_policy_isolates() {
     let Some(stage) = Stage::new() else { return };
     let (chain, sink) = (chain(&stage), sink(&stage));
