@@ -52,7 +52,7 @@ EndpointChange
   plan, an endpoint: kind; pod; interface, its end on the host; before and after, how it is judged, in words.
 
 ConnectionEnd
-  plan, a live connection that would end, and is not denied already by what is in force: kind; pod; opened_by, pod, peer or unknown; peer, its address; port, of whoever did not open it; protocol, its IP number; denied_by, the policies, with the rule's number from 0; none where it would be isolated as a pod that nobody knows.
+  plan, a live connection that would end, and is not denied already by what is in force, told for each pod of this node that is an end of it: kind; pod; opened_by, pod, peer or unknown; peer, its address; port, of whoever did not open it; protocol, its IP number; denied_by, the policies, with the rule's number from 0; none where it would be isolated as a pod that nobody knows.
 
 Shadow
   plan --shadow, a packet that would be judged otherwise: kind; pod; direction, ingress or egress, of who opened the connection; source, destination, source_port and destination_port of the packet; protocol, its IP number; verdict, what it was, and would, what it would be, ALLOWED or DENIED; by, the policies that would decide.

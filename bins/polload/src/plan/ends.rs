@@ -53,7 +53,9 @@ impl<'a> Judging<'a> {
         let mut ends = Vec::new();
         for found in self.datapath.connections(slot).map_err(bpf_failure)? {
             let idle = self.jiffies.saturating_sub(found.conn.last_seen);
-            if idle > u64::from(found.conn.timeout) || found.conn.state == state::CLOSED {
+            // One that was never answered is no connection yet, or never will be.
+            let is_open = !matches!(found.conn.state, state::CLOSED | state::SYN_SENT);
+            if idle > u64::from(found.conn.timeout) || !is_open {
                 continue;
             }
             let Some(by) = denied(&self.then, then, &found) else { continue };
@@ -96,7 +98,8 @@ impl<'a> Judging<'a> {
 
 /// The rule by which the kernel would deny a live connection, judged once more.
 fn denied(lookup: &Lookup<'_>, standing: &Standing, found: &Connection) -> Option<u32> {
-    let is_own = found.conn.rule == rule::OWN_NODE && found.conn.opened == opened::BY_REMOTE;
+    // As the kernel has it: what the node has opened stays, and what the pod itself has by its service.
+    let is_own = matches!(found.conn.rule, rule::OWN_NODE | rule::ITSELF) && found.conn.opened == opened::BY_REMOTE;
     if standing.mode != Mode::Enforce || found.local == found.remote || is_own {
         return None;
     }
