@@ -51,25 +51,29 @@ fn cell(slot: u32, fold: u64) -> Option<&'static mut Denial> {
 /// How long a packet that leaves a pod may take until it comes back to it, in seconds.
 const ROUND: u32 = 1;
 
-/// Remembers that a pod opens a connection to a service with a segment of this sequence number.
+/// Remembers that a pod opens a connection to a service with a segment of this sequence number and hash.
 ///
-/// Where the node chooses the pod itself as the backend, it comes back with the node's address and another port; its sequence number
-/// nobody changes, and nobody else knows.
+/// Where the node chooses the pod itself as the backend, it comes back with the node's address and another port, and is the same packet to
+/// the kernel: neither its sequence number nor its hash is changed. Another backend that gets it instead knows the sequence number, and
+/// may send it; the hash is drawn at random by the kernel for each socket, and nobody can choose it. What has none is not remembered.
 #[inline(always)]
-pub fn opens_to_service(slot: u32, sequence: u32, now: u64) {
+pub fn opens_to_service(slot: u32, sequence: u32, hash: u32, now: u64) {
+    if hash == 0 {
+        return;
+    }
     let fold = of_sequence(sequence);
     if let Some(cell) = cell(slot, fold) {
-        *cell = Denial { fold, reported: now, count: 0, what: seen::TO_SERVICE };
+        *cell = Denial { fold, reported: now, count: hash as u64, what: seen::TO_SERVICE };
     }
 }
 
 /// Whether the pod has just sent what now comes to it; true once.
 #[inline(always)]
-pub fn comes_back(slot: u32, sequence: u32, now: u64) -> bool {
+pub fn comes_back(slot: u32, sequence: u32, hash: u32, now: u64) -> bool {
     let fold = of_sequence(sequence);
     let Some(cell) = cell(slot, fold) else { return false };
-    if cell.fold != fold || cell.what != seen::TO_SERVICE || now.wrapping_sub(cell.reported) > time::ticks(ROUND) as u64
-    {
+    let is_it = cell.fold == fold && cell.what == seen::TO_SERVICE && cell.count == hash as u64;
+    if !is_it || now.wrapping_sub(cell.reported) > time::ticks(ROUND) as u64 {
         return false;
     }
     cell.fold = 0;

@@ -269,9 +269,9 @@ fn packet_of<F: Family, const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
         let mut judgement = judge::fresh::<F, HOOK>(context.pending, mid_stream, answers);
         if HOOK == hook::FROM_POD {
             if opens && context.pending.to_service != 0 && judgement.verdict != verdict::DROPPED {
-                lately::opens_to_service(slot, context.pending.packet.sequence, context.pending.now);
+                remember(context);
             }
-        } else if opens && judgement.verdict != verdict::FORWARDED && judge::is_own_by_service::<F>() {
+        } else if opens && judgement.verdict != verdict::FORWARDED && judge::is_own_by_service::<F>(hash(context)) {
             judgement = Judgement { verdict: verdict::FORWARDED, reason: reason::NONE, rule: rule::ITSELF };
         }
         if observe::anyone() && judgement.rule != rule::ITSELF {
@@ -300,7 +300,7 @@ fn packet_of<F: Family, const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
     }
     if HOOK == hook::FROM_POD && known && opens {
         // Sent once more, maybe since the first was lost; whether it goes to a service was asked then.
-        lately::opens_to_service(slot, context.pending.packet.sequence, context.pending.now);
+        remember(context);
     }
     let protocol = F::protocol(context.key());
     let Some(conn) = &mut context.conn else { return NEXT };
@@ -349,6 +349,20 @@ fn is_over(conn: &Conn, pending: &Pending) -> Option<u8> {
 #[inline(always)]
 fn mid_stream<F: Family>(context: &mut Context<F>) -> bool {
     F::protocol(context.key()) == TCP && context.pending.packet.tcp_flags & tcp::SYN == 0
+}
+
+/// What the kernel knows a packet by, from the socket that sent it on; 0: nothing.
+#[inline(always)]
+fn hash<F: Family>(context: &Context<F>) -> u32 {
+    // SAFETY: the context is valid.
+    unsafe { (*context.skb).hash }
+}
+
+/// Remembers a segment that opens a connection to a service.
+#[inline(always)]
+fn remember<F: Family>(context: &Context<F>) {
+    let pending = &*context.pending;
+    lately::opens_to_service(pending.slot & (SLOTS - 1), pending.packet.sequence, hash(context), pending.now);
 }
 
 /// A TCP segment that opens a connection.

@@ -123,10 +123,10 @@ pub fn fresh<F: Family, const HOOK: u8>(pending: &mut Pending, mid_stream: bool,
 /// Whether a segment that opens a connection to the pod is one that the pod itself has sent to a service, and the node has led back
 /// to it: with an address of a node in place of the pod's, or else the answer would not come by the node.
 #[inline(always)]
-pub fn is_own_by_service<F: Family>() -> bool {
+pub fn is_own_by_service<F: Family>(hash: u32) -> bool {
     let answer = match F::NUMBER {
-        4 => chainkit_own4(),
-        _ => chainkit_own6(),
+        4 => chainkit_own4(hash),
+        _ => chainkit_own6(hash),
     };
     answer != 0
 }
@@ -134,24 +134,25 @@ pub fn is_own_by_service<F: Family>() -> bool {
 /// [`is_own_by_service`] for IPv4.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn chainkit_own4() -> u32 {
-    own_of::<V4>() as u32
+pub extern "C" fn chainkit_own4(hash: u32) -> u32 {
+    own_of::<V4>(hash) as u32
 }
 
 /// [`is_own_by_service`] for IPv6.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn chainkit_own6() -> u32 {
-    own_of::<V6>() as u32
+pub extern "C" fn chainkit_own6(hash: u32) -> u32 {
+    own_of::<V6>(hash) as u32
 }
 
 #[inline(always)]
-fn own_of<F: Family>() -> bool {
+fn own_of<F: Family>(hash: u32) -> bool {
     let Some(pending) = pending() else { return false };
     // SAFETY: a family's key.
     let key = unsafe { &*(&raw const *pending.key::<F::Key>()) };
     let marks = F::class_at(set_of(pending.judged_by), key).unwrap_or(0);
-    marks & address::NODE != 0 && lately::comes_back(pending.slot & (SLOTS - 1), pending.packet.sequence, pending.now)
+    marks & address::NODE != 0
+        && lately::comes_back(pending.slot & (SLOTS - 1), pending.packet.sequence, hash, pending.now)
 }
 
 /// Judges a connection again, in the direction it was opened in.

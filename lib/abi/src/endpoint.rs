@@ -66,7 +66,7 @@ pub struct Denial {
     pub fold: u64,
     /// When it was last reported, or sent, in jiffies.
     pub reported: u64,
-    /// How often it was seen since it was last reported.
+    /// How often it was seen since it was last reported; of a SYN the kernel's hash of it.
     pub count: u64,
     /// One of [`seen`].
     pub what: u64,

@@ -67,12 +67,8 @@ impl Opening {
             bytes.extend(self.port.to_be_bytes());
         }
         match self.transport {
-            // RFC 9293, section 3.1: a header of five words, SYN, and a window. By the sequence number a pod's own packet is known that its
-            // service sends back: these are not that.
-            Transport::Tcp => {
-                bytes.extend([0, 0, 0, 1 + u8::from(self.to_pod)]);
-                bytes.extend([0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
-            }
+            // RFC 9293, section 3.1: a header of five words, SYN, and a window.
+            Transport::Tcp => bytes.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]),
             Transport::Udp => bytes.extend([0, 8, 0, 0]),
             // RFC 9260, section 3.3.2: INIT of 20 bytes, whose header has no verification tag.
             Transport::Sctp => {

@@ -27,3 +27,4 @@ mod service;
 mod stage;
 mod start;
 mod talk;
+mod wire;

@@ -1,6 +1,7 @@
 //! Services: at the pod's interface a packet still bears the service's address, and is judged by the backends that it may be forwarded to.
 
 use std::net::Ipv4Addr;
+use std::thread;
 
 use chainkit_lab::{INTERNET, NODE, NODE_NAME, OTHER_NODE, OTHER_NODE_NAME, Pod};
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use crate::probe::{Answer, connects, echo, is_silent, tcp};
 use crate::proxy::{Front, PROXIES, Proxy};
 use crate::stage::{SOON, Stage, Watch, app, at, deny_all, host, isolate, policy, service, slice};
 use crate::talk::{End, PORT, Talk};
+use crate::wire::{QUIET, Wire};
 
 const SERVICE: Ipv4Addr = Ipv4Addr::new(172, 20, 0, 7);
 const SERVICE_PORT: u16 = 80;
@@ -265,6 +267,49 @@ fn a_pod_reaches_itself_through_its_service() {
         stage.apply(&[&cluster[..], &[isolate("shop", "cart", &["Ingress", "Egress"])]].concat(), &[]);
         is_silent(End::v4(&cart), met);
         connects(End::v4(&cart), at(cart.ip4, PORT));
+    }
+}
+
+/// A backend sees the sequence number of whoever comes to it. With it, by a node port and so with the node's address, it does not get
+/// into a pod that is isolated: it is another packet.
+#[test]
+fn a_backend_that_repeats_a_sequence_number_does_not_pass_for_its_client() {
+    const NODE_PORT: u16 = 30080;
+    let Some((stage, [cart, web, _])) = staged() else { return };
+    let _server = echo(End::v4(&cart), PORT);
+    let backends = [(web.ip4, NODE_NAME)];
+    let node_port = Front { masquerade: true, ..Front::new(NODE, NODE_PORT, &[(cart.ip4, PORT)]) };
+    if !Proxy::Iptables.install(stage.lab.node(), &[forwarded(&backends), node_port]) {
+        return;
+    }
+    // So that the kernel of the backend does not refuse what its raw socket takes up.
+    let dropped = web
+        .netns()
+        .command("iptables")
+        .args(["-A", "OUTPUT", "-p", "tcp", "--tcp-flags", "RST", "RST", "-j", "DROP"])
+        .status();
+    assert!(dropped.unwrap().success());
+    let cluster = [service("shop/web", SERVICE, SERVICE_PORT, PORT), slice("shop/web", PORT, &backends)];
+    let wire = web.netns().run(Wire::open).unwrap();
+    let mut port = 41_000;
+    let mut repeated_gets_in = || {
+        port += 1;
+        thread::scope(|scope| {
+            let client = scope.spawn(|| tcp(End::v4(&cart), at(SERVICE, SERVICE_PORT), 2 * QUIET));
+            let opening =
+                wire.next(|segment| segment.is_syn() && segment.to_port == PORT).expect("the client's SYN comes");
+            wire.open_with(web.ip4, (NODE, NODE_PORT), port, opening.sequence);
+            let answer = wire.next(|segment| segment.from_port == NODE_PORT && segment.to_port == port);
+            // Nobody answers it.
+            assert_eq!(client.join().unwrap(), Answer::Silent);
+            answer.is_some()
+        })
+    };
+    stage.apply(&cluster, &[]);
+    assert!(repeated_gets_in(), "it gets there where it may");
+    stage.apply(&[&cluster[..], &[isolate("shop", "cart", &["Ingress"])]].concat(), &[]);
+    for _ in 0..3 {
+        assert!(!repeated_gets_in());
     }
 }
 

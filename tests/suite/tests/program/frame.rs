@@ -107,16 +107,10 @@ pub(crate) fn framed(packet: &[u8]) -> Vec<u8> {
 
 /// A TCP segment of 20 bytes of header and `payload` bytes of zeroes.
 pub(crate) fn tcp(from: u16, to: u16, flags: u16, payload: usize) -> Vec<u8> {
-    sequenced(from, to, flags, payload, 0)
-}
-
-/// [`tcp`] with a sequence number.
-pub(crate) fn sequenced(from: u16, to: u16, flags: u16, payload: usize, sequence: u32) -> Vec<u8> {
     let mut segment = Vec::new();
     segment.extend(from.to_be_bytes());
     segment.extend(to.to_be_bytes());
-    segment.extend(sequence.to_be_bytes());
-    segment.extend([0; 4]);
+    segment.extend([0; 8]);
     segment.extend((5 << 12 | flags).to_be_bytes());
     segment.extend([0; 6]);
     segment.resize(20 + payload, 0);

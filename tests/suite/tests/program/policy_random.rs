@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use crate::boundaries::boundaries;
-use crate::frame::{SCTP, TCP, UDP, framed, ip, sctp, sequenced, tcp, udp};
+use crate::frame::{SCTP, TCP, UDP, framed, ip, sctp, tcp, udp};
 use crate::generate::{Case, case};
 use crate::node::{FROM_POD, NEXT, Node, SHOT, TO_POD};
 use crate::policy::Policy;
@@ -23,9 +23,7 @@ const PACKETS: usize = 1500;
 fn opening(transport: Transport, direction: Direction, from_port: u16, port: u16) -> (u8, Vec<u8>) {
     const SYN: u16 = 2;
     match (transport, direction) {
-        // Nor may one be taken for the other, sent back to the pod by a service.
-        (Transport::Tcp, Direction::Egress) => (TCP, sequenced(from_port, port, SYN, 0, 1)),
-        (Transport::Tcp, Direction::Ingress) => (TCP, tcp(from_port, port, SYN, 0)),
+        (Transport::Tcp, _) => (TCP, tcp(from_port, port, SYN, 0)),
         (Transport::Udp, _) => (UDP, udp(from_port, port, 0)),
         (Transport::Sctp, _) => (SCTP, sctp(from_port, port, 0)),
         (Transport::Other, Direction::Egress) => (253, vec![0; 8]),

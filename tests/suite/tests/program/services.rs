@@ -5,7 +5,7 @@ use chainkit_cluster::model::{Cluster, EndpointSlice, TargetPort};
 use serde_json::json;
 
 use crate::common::{ip, pod, service, slice};
-use crate::frame::{TCP, UDP, sequenced, tcp, udp};
+use crate::frame::{TCP, UDP, tcp, udp};
 use crate::node::{Ends, FROM_POD, IFINDEX, NEXT, Node, SHOT, TO_POD, observing};
 use crate::policy::{Policy, cluster};
 
@@ -163,63 +163,4 @@ fn where_rules_changed_what_is_open_stays_if_any_backend_is_allowed() {
     for _ in 0..3 {
         assert_eq!(go_on(&node, 1001), (SHOT, SHOT));
     }
-}
-
-/// What the pod opens to its own service with this sequence number, and what then comes to it from an address.
-fn there(node: &Node, from_port: u16, sequence: u32) -> i32 {
-    node.run(FROM_POD, &to_service().outgoing(TCP, &sequenced(from_port, 80, SYN, 0, sequence)))
-}
-
-fn back(node: &Node, (peer, port): (&str, u16), flags: u16, sequence: u32) -> i32 {
-    let ends = Ends { pod: ip(POD), peer: ip(peer) };
-    node.run(TO_POD, &ends.incoming(TCP, &sequenced(port, 8080, flags, 0, sequence)))
-}
-
-#[test]
-fn what_a_pod_opens_to_its_own_service_is_known_when_it_comes_back_by_a_node() {
-    if chainkit_lab::skip_unless_root() {
-        return;
-    }
-    const OF_NODES: [&str; 2] = ["10.9.0.1", "10.9.0.2"];
-    let node = Node::new(observing());
-    let mut cluster = leading_to(&[POD]);
-    // Nothing may come in, and anything go out.
-    cluster.network_policies.clear();
-    crate::common::add_policy(&mut cluster, "a/in", &json!({"podSelector": {}, "policyTypes": ["Ingress"]}));
-    let policy = Policy::new(&cluster);
-    policy.put(&node, 1, 0, mode::ENFORCE);
-    let mut sequence = 7_000_000;
-    for of_node in OF_NODES {
-        sequence += 1;
-        assert_eq!(back(&node, (of_node, 62_000), SYN, sequence), SHOT, "nothing was sent");
-        // In the second turn it is sent once more, on a connection that is known.
-        assert_eq!(there(&node, 1000, sequence), NEXT);
-        assert_eq!(back(&node, (of_node, 62_000), SYN, sequence + 1), SHOT, "another segment");
-        assert_eq!(back(&node, (GREEN[0], 62_000), SYN, sequence), SHOT, "another pod");
-        assert_eq!(back(&node, ("192.0.2.1", 62_000), SYN, sequence), SHOT, "no node");
-        assert_eq!(back(&node, (of_node, 62_000), SYN, sequence), NEXT);
-        let ends = Ends { pod: ip(POD), peer: ip(of_node) };
-        assert_eq!(node.connection(ends, TCP, 8080, 62_000).unwrap().rule, rule::ITSELF);
-        // Its answer and what follows belong to it, under the next generation too.
-        let answer = sequenced(8080, 62_000, SYN | ACK, 0, 1);
-        assert_eq!(node.run(FROM_POD, &ends.outgoing(TCP, &answer)), NEXT);
-        policy.put(&node, sequence, 0, mode::ENFORCE);
-        assert_eq!(back(&node, (of_node, 62_000), ACK, sequence), NEXT);
-        assert_eq!(node.connection(ends, TCP, 8080, 62_000).unwrap().generation, sequence);
-        // Once: the next one that says the same is somebody else's.
-        assert_eq!(back(&node, (of_node, 62_001), SYN, sequence), SHOT);
-    }
-    // Not after a while, not what went to a pod and to no service, and not what was denied.
-    sequence += 1;
-    assert_eq!(there(&node, 1001, sequence), NEXT);
-    node.datapath.backdate(node.slot, 3).unwrap();
-    assert_eq!(back(&node, (OF_NODES[0], 62_001), SYN, sequence), SHOT);
-    sequence += 1;
-    let to_pod = Ends { pod: ip(POD), peer: ip(GREEN[0]) };
-    assert_eq!(node.run(FROM_POD, &to_pod.outgoing(TCP, &sequenced(1002, 80, SYN, 0, sequence))), NEXT);
-    assert_eq!(back(&node, (OF_NODES[0], 62_001), SYN, sequence), SHOT);
-    sequence += 1;
-    Policy::new(&leading_to(&RED)).put(&node, sequence, 0, mode::ENFORCE);
-    assert_eq!(there(&node, 1003, sequence), SHOT);
-    assert_eq!(back(&node, (OF_NODES[0], 62_001), SYN, sequence), SHOT);
 }
