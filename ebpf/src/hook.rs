@@ -87,7 +87,7 @@ pub fn run<const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
             bpf_skb_pull_data(skb, if length < PULL { length } else { PULL });
         }
     }
-    malformed::malformed::<HOOK>(skb, at, Counter::TruncatedTransport as u32, 0, generation)
+    malformed::packet::<HOOK>(skb, at, Counter::TruncatedTransport as u32, 0, generation)
 }
 
 /// The place of an endpoint whose first choice was another's, if it is still its own.
@@ -146,7 +146,7 @@ fn unread<const HOOK: u8>(meeting: &Meeting, outcome: Outcome, packet: &Packet) 
         }
         number => {
             let ethertype_vlan = packet.ethertype as u32 | (packet.vlan as u32) << 16;
-            malformed::malformed::<HOOK>(meeting.skb, meeting.at, number, ethertype_vlan, meeting.generation)
+            malformed::packet::<HOOK>(meeting.skb, meeting.at, number, ethertype_vlan, meeting.generation)
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 
 /// A packet that could not be read, of the endpoint at a place of `ENDPOINTS`; `outcome` is the number of the counter that says why.
 #[inline(always)]
-pub fn malformed<const HOOK: u8>(
+pub fn packet<const HOOK: u8>(
     skb: *mut __sk_buff,
     place: u32,
     outcome: u32,
@@ -27,7 +27,7 @@ pub fn malformed<const HOOK: u8>(
     }
 }
 
-/// [`malformed`] that the pod sent.
+/// [`packet`] that the pod sent.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn chainkit_malformed_from_pod(
@@ -40,7 +40,7 @@ pub extern "C" fn chainkit_malformed_from_pod(
     malformed_of::<{ hook::FROM_POD }>(skb, place, outcome, ethertype_vlan, generation)
 }
 
-/// [`malformed`] that goes to the pod.
+/// [`packet`] that goes to the pod.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn chainkit_malformed_to_pod(
