@@ -69,7 +69,7 @@ pub(crate) fn refused(change: &Change, log: &Log) -> Option<Problem> {
     let mut first = None;
     for Doubt { weight, problem } in doubts {
         let refused = weight == Weight::Refused;
-        let stays = if refused { ": the policy stays as it was" } else { "" };
+        let stays = if refused { ": what was before, if anything, stays" } else { "" };
         log.warning(format!("{problem}{stays}"));
         if refused {
             first.get_or_insert(problem);

@@ -37,7 +37,9 @@ impl Faults {
         for Refusal { object, reason, since } in &refused.objects {
             let what = if object.is_empty() { "what the cluster has by now" } else { object };
             self.add(
-                format!("{what} cannot be put in force since {since}, and what was before stays: {reason}"),
+                format!(
+                    "{what} cannot be put in force since {since}, and what was before, if anything, stays: {reason}"
+                ),
                 REMEDY,
             );
         }
@@ -276,10 +278,13 @@ mod tests {
         let mut faults = Faults::default();
         faults.refused(&Refused { objects: vec![refused("NetworkPolicy/shop/db"), refused("")], more: 3 });
         let told: Vec<&str> = faults.all.iter().map(|fault| fault.what.as_str()).collect();
-        assert_eq!(told[0], "NetworkPolicy/shop/db cannot be put in force since now, and what was before stays: why");
+        assert_eq!(
+            told[0],
+            "NetworkPolicy/shop/db cannot be put in force since now, and what was before, if anything, stays: why"
+        );
         assert_eq!(
             told[1],
-            "what the cluster has by now cannot be put in force since now, and what was before stays: why"
+            "what the cluster has by now cannot be put in force since now, and what was before, if anything, stays: why"
         );
         assert_eq!(told[2..], ["3 more policies cannot be put in force"]);
     }

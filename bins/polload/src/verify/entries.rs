@@ -328,17 +328,18 @@ fn endpoints(snapshot: &Snapshot, findings: &mut Findings) {
     let names = [(mode::OBSERVE, "observe"), (mode::AUDIT, "audit"), (mode::ENFORCE, "enforce")];
     for (_, endpoint) in snapshot.endpoints.iter().filter(|(_, endpoint)| endpoint.marks & mark::LASTING != 0) {
         findings.entries += 1;
-        let name = names.iter().find(|(number, _)| *number == endpoint.mode).map_or("none", |(_, name)| *name);
-        let expected = snapshot.record(endpoint.ifindex).map_or(name, |record| record.mode.as_str());
-        let is_endpoint = names.iter().any(|(number, _)| *number == endpoint.mode);
-        if is_endpoint && name == expected {
+        let name = names.iter().find(|(number, _)| *number == endpoint.mode).map(|(_, name)| *name);
+        // What has no record may be attached in any mode.
+        let expected =
+            snapshot.record(endpoint.ifindex).map(|record| record.mode.as_str()).or(name).unwrap_or("observe");
+        if name == Some(expected) {
             continue;
         }
         findings.add(|| Finding {
             table: "ENDPOINTS",
             entry: format!("interface {}", endpoint.ifindex),
-            expected: format!("mode {}", if is_endpoint || expected != name { expected } else { "observe" }),
-            found: format!("mode {name}"),
+            expected: format!("mode {expected}"),
+            found: format!("mode {}", name.unwrap_or("none")),
             means: format!("what becomes of packets of {}", snapshot.title(endpoint.ifindex)),
         });
     }

@@ -28,7 +28,7 @@ fn a_bad_object_is_named_with_its_place_and_field_and_stops_no_others() {
     assert_eq!(
         problems[0],
         "pods.json:3: document 1: Pod/shop/bad: spec.containers[0].ports[0].containerPort: invalid type: string \"eighty\", \
-         expected i32: the object is not used"
+         expected i32: the object cannot be used"
     );
     assert!(problems[1].starts_with("pods.json:3: document 1: item 2: "), "{problems:?}");
     assert!(problems[2].contains("Pod/shop/b: status.podIPs[0].ip: \"nonsense\""), "{problems:?}");

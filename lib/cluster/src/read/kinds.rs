@@ -107,15 +107,16 @@ pub(super) fn unread_policy(api_version: Option<&str>, kind: &str) -> Option<Str
         "ClusterNetworkPolicy" => "policy.networking.k8s.io/v1alpha2 and v1beta1",
         _ => {
             let (_, others) = POLICY_GROUPS.iter().find(|(policies, _)| *policies == group)?;
-            return (!others.contains(&kind))
-                .then(|| "a kind that is not known, in a group of policies: it is not used: mend its name".to_owned());
+            return (!others.contains(&kind)).then(|| {
+                "a kind that is not known, in a group of policies: it cannot be used: mend its name".to_owned()
+            });
         }
     };
     // A group without a dot, or below k8s.io, can be nobody else's: a CustomResourceDefinition may not have it, or not without
     // the consent of Kubernetes (apiextensions' api-approved.kubernetes.io).
     let is_own = !group.contains('.') || group == "k8s.io" || group.ends_with(".k8s.io");
     let version: String = api_version.chars().take(100).collect();
-    is_own.then(|| format!("{version} is not read: the policy is not used: write it as {read}"))
+    is_own.then(|| format!("{version} is not read: the policy cannot be used: write it as {read}"))
 }
 
 /// What an object is, and what it is called.

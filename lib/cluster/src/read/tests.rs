@@ -83,7 +83,7 @@ fn a_field_that_does_not_fit_is_named_with_its_place() {
     assert_eq!(
         told(&read(&text)),
         ["in.yaml:16: document 1: NetworkPolicy/shop/web: spec.ingress[0].ports[0].port: invalid type: sequence, \
-          expected IntOrString: the policy is not used"]
+          expected IntOrString: the policy cannot be used"]
     );
     let json = "[\n{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"a\"},\n\"spec\":{\"containers\":[{\"name\":7}]}}]";
     let cluster = read(json);
@@ -200,7 +200,7 @@ fn policies_of_versions_that_are_not_read_are_told_and_not_passed_over() {
     assert_eq!(
         told(&cluster),
         [
-            "in.yaml:1: document 1: NetworkPolicy/shop/p: apiVersion: extensions/v1beta1 is not read: the policy is not used: write it as networking.k8s.io/v1"
+            "in.yaml:1: document 1: NetworkPolicy/shop/p: apiVersion: extensions/v1beta1 is not read: the policy cannot be used: write it as networking.k8s.io/v1"
         ]
     );
 }

@@ -107,7 +107,7 @@ impl Typist<'_> {
             Headed::List(_) => {
                 let reason = match event {
                     Some(_) => "a list, where an event is about one object".to_owned(),
-                    None => format!("more than {MAX_LISTS} lists within one another: what it holds is not used"),
+                    None => format!("more than {MAX_LISTS} lists within one another: what it holds cannot be used"),
                 };
                 self.tell(&place, Fault { line: found.line, field: "kind".to_owned(), reason });
             }
@@ -248,7 +248,7 @@ impl Typist<'_> {
             Err(fault) => {
                 // A policy of which a part is wrong is wrong as a whole, as a server has it; that is to be known.
                 let what = if key.kind.is_policy() { "the policy" } else { "the object" };
-                let reason = format!("{}: {what} is not used", fault.reason);
+                let reason = format!("{}: {what} cannot be used", fault.reason);
                 return self.tell(place, Fault { reason, ..fault });
             }
         };
