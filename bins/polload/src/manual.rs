@@ -82,7 +82,7 @@ redundant looks at each policy and rule alone, and asks of every pod that it sel
   It was done; explain: allowed; lint: no error and no warning; diff: nothing differs; equivalent: A and B allow the same; contains: A allows everything that B allows; redundant: nothing is; status: all is as it should be; verify: the kernel has what the policies say.
 
 1
-  explain: denied; lint: errors or warnings were found; diff: something differs; equivalent: something differs; contains: B allows something that A denies; redundant: something is; confirm: nothing waits to be confirmed, or it is too late; status: something is not as it should be; verify: something is wrong, or no policy is in force.
+  explain: denied; lint: errors or warnings were found; diff: something differs; equivalent: something differs; contains: B allows something that A denies; redundant: something is; confirm: nothing waits to be confirmed, or it is too late; watch: another has taken policy off, or put other policy in force; status: something is not as it should be; verify: something is wrong, or no policy is in force.
 
 2
   Wrong usage or bad input.

@@ -32,6 +32,7 @@ mod ipv6;
 mod lasting;
 mod observers;
 mod operate;
+mod overtaken;
 mod pins;
 mod plan;
 mod policed;
