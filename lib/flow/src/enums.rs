@@ -102,6 +102,20 @@ wire_enum! {
 }
 
 wire_enum! {
+    /// Whether a message of an application asks or answers.
+    L7FlowType {
+        /// Not known.
+        Unknown = 0 "UNKNOWN_L7_TYPE",
+        /// It asks.
+        Request = 1 "REQUEST",
+        /// It answers.
+        Response = 2 "RESPONSE",
+        /// One of many like it.
+        Sample = 3 "SAMPLE",
+    }
+}
+
+wire_enum! {
     /// Which way a connection goes, seen from the pod at which it was observed.
     TrafficDirection {
         /// Not known.

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::decided::DecidedBy;
 use crate::layer4::TcpFlags;
+use crate::layer7::L7Extra;
 use crate::time::Time;
 use crate::wire::is_zero;
 
@@ -79,7 +80,7 @@ impl<'de> Deserialize<'de> for Extensions {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Extra {
     /// Why it is told: `first`, `reply`, `flags`, `verdict`, `denied`, `close`, `active`, `packet`, `malformed`,
-    /// `related`; `connection` for an entry of a connection table.
+    /// `related`; `connection` for an entry of a connection table, `l7` for a message of an application.
     #[serde(default)]
     pub event: Cow<'static, str>,
     /// Packets on the wire that this one stands for: the segments of a GSO super-packet, else 1.
@@ -124,6 +125,9 @@ pub struct Extra {
     /// What is known of it; the policies that it stands for are in fields of Hubble's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided_by: Option<Arc<DecidedBy>>,
+    /// Of a request or response, what Hubble has no field for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub l7: Option<L7Extra>,
 }
 
 /// A connection, from the pod's side.

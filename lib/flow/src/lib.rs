@@ -17,6 +17,7 @@ mod extra;
 mod filter;
 mod icmp;
 mod layer4;
+mod layer7;
 mod model;
 mod print;
 mod read;
@@ -32,14 +33,14 @@ pub use decode::{Connection, ConnectionKey, Decoder, WallClock};
 pub use drop_reason::DropReason;
 pub use enrich::with_names;
 pub use enums::{
-    FlowType, IpVersion, LostEventSource, NodeState, ObservationPoint, TrafficDirection, Verdict, event_type,
+    FlowType, IpVersion, L7FlowType, LostEventSource, NodeState, ObservationPoint, TrafficDirection, Verdict,
+    event_type,
 };
 pub use extra::{ConnectionExtra, Extensions, Extra, FlagNames};
 pub use filter::{Filter, FilterBuilder, FilterError, FilterFlag, PodPattern, SlotSet};
 pub use layer4::{Icmp, Layer4, Ports, Tcp, TcpFlags};
-pub use model::{
-    Dns, Endpoint, Ethernet, EventType, Flow, Interface, Ip, Layer7, LostEvents, NodeStatus, Policy, Record, Workload,
-};
+pub use layer7::{Dns, Grpc, Http, HttpHeader, Kafka, L7Extra, Layer7, Tls};
+pub use model::{Endpoint, Ethernet, EventType, Flow, Interface, Ip, LostEvents, NodeStatus, Policy, Record, Workload};
 pub use print::{Format, MAX_TEXT_LINE, Printer, PrinterOptions};
 pub use read::{BadLine, LineBuffer, MAX_LINE, parse};
 pub use resolve::{Resolver, Service};

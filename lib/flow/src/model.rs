@@ -8,13 +8,13 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::drop_reason::DropReason;
 use crate::enums::{FlowType, IpVersion, LostEventSource, NodeState, ObservationPoint, TrafficDirection, Verdict};
 use crate::extra::Extensions;
 use crate::layer4::Layer4;
+use crate::layer7::Layer7;
 use crate::resolve::Service;
 use crate::text::{Lenient, Mac};
 use crate::time::Time;
@@ -106,9 +106,9 @@ pub struct Flow {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub destination_names: Vec<String>,
-    /// A request or response; read for its kind alone and never written.
-    #[serde(default, skip_serializing)]
-    pub l7: Option<Layer7>,
+    /// A message of its application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub l7: Option<Box<Layer7>>,
     /// What kind of event it was.
     #[serde(default, alias = "eventType", skip_serializing_if = "Option::is_none")]
     pub event_type: Option<EventType>,
@@ -301,41 +301,6 @@ pub struct Interface {
     /// Its name.
     #[serde(default, deserialize_with = "wire::nullable", skip_serializing_if = "is_empty")]
     pub name: Arc<str>,
-}
-
-/// A request or response, as far as it is printed.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-pub struct Layer7 {
-    /// `REQUEST`, `RESPONSE` or `SAMPLE`, or its number.
-    #[serde(default, rename = "type")]
-    pub kind: serde_json::Value,
-    /// DNS.
-    #[serde(default)]
-    pub dns: Option<Dns>,
-    /// HTTP.
-    #[serde(default)]
-    pub http: Option<Empty>,
-    /// Kafka.
-    #[serde(default)]
-    pub kafka: Option<Empty>,
-}
-
-/// A DNS message, as far as it is printed.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-pub struct Dns {
-    /// Who saw it.
-    #[serde(default, alias = "observationSource", deserialize_with = "wire::nullable")]
-    pub observation_source: String,
-}
-
-/// Something that is there and not looked into.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Empty;
-
-impl<'de> Deserialize<'de> for Empty {
-    fn deserialize<D: serde::Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(json).map(|_| Self)
-    }
 }
 
 /// Events that were lost before anyone saw them.

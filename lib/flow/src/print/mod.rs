@@ -11,7 +11,8 @@ use std::io;
 use crate::drop_reason::DropReason;
 use crate::enums::{Verdict, event_type};
 use crate::layer4::Ports;
-use crate::model::{Flow, Layer7, LostEvents, Record};
+use crate::layer7::Layer7;
+use crate::model::{Flow, LostEvents, Record};
 use crate::text::push_visible;
 use crate::time::Time;
 use decided::Told;
@@ -295,17 +296,7 @@ fn push_l7(l7: &Layer7, out: &mut Vec<u8>) {
         _ => "l7-",
     };
     out.extend_from_slice(protocol.as_bytes());
-    let kind = match &l7.kind {
-        serde_json::Value::String(kind) => kind.to_ascii_lowercase(),
-        serde_json::Value::Number(number) => match number.as_u64() {
-            Some(1) => "request".to_owned(),
-            Some(2) => "response".to_owned(),
-            Some(3) => "sample".to_owned(),
-            _ => number.to_string(),
-        },
-        _ => "unknown_l7_type".to_owned(),
-    };
-    push_visible(out, &kind);
+    push_visible(out, &l7.kind.to_string().to_ascii_lowercase());
     if let Some(dns) = &l7.dns {
         out.push(b' ');
         push_visible(out, &dns.observation_source);
