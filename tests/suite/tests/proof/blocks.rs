@@ -21,7 +21,7 @@ fn hosts(world: &World<'_>, pod: &str) -> (String, String) {
 }
 
 #[test]
-fn a_block_lets_in_its_own_family_without_what_is_excepted_on_every_kernel() {
+fn a_block_lets_in_its_own_family_without_what_is_excepted() {
     by_each_kit(|world| {
         let ((y_b4, y_b6), (z_c4, _)) = (hosts(world, "y/b"), hosts(world, "z/c"));
         world.step("IPv4", &[ingress(&format!("[{{ipBlock: {{cidr: {PODS4}}}}}]"))], |probe| {

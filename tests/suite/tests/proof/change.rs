@@ -4,7 +4,7 @@
 use crate::world::{by_each_kit, policy};
 
 #[test]
-fn policies_add_up_are_updated_and_go_on_every_kernel() {
+fn policies_add_up_are_updated_and_go() {
     by_each_kit(|world| {
         let from = |peer: &str, ports: &str| {
             format!("{{podSelector: {{matchLabels: {{pod: a}}}}, ingress: [{{from: [{peer}], ports: {ports}}}]}}")

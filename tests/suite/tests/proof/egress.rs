@@ -3,7 +3,7 @@
 use crate::world::{by_each_kit, policy};
 
 #[test]
-fn egress_is_allowed_to_the_peers_of_its_rules_on_every_kernel() {
+fn egress_is_allowed_to_the_peers_of_its_rules() {
     by_each_kit(|world| {
         let step = |name: &str, to: &str, peers: &[&str]| {
             let spec =

@@ -5,7 +5,7 @@ use crate::world::{by_each_kit, policy};
 const ALL: [&str; 3] = ["x", "y", "z"];
 
 #[test]
-fn an_isolated_namespace_is_reached_by_nobody_and_reaches_nobody_on_every_kernel() {
+fn an_isolated_namespace_is_reached_by_nobody_and_reaches_nobody() {
     by_each_kit(|world| {
         let ingress = policy("x/ingress", "{podSelector: {}, policyTypes: [Ingress]}");
         let egress = policy("x/egress", "{podSelector: {}, policyTypes: [Egress]}");

@@ -3,7 +3,7 @@
 //!
 //! The shapes are those of Kubernetes' own end-to-end tests of NetworkPolicy (`test/e2e/network/netpol`). Each test has nodes of
 //! its own, one for each way to hang programs on interfaces, and goes through steps on them. They need root, and say so where it is
-//! lacking. The tests named `on_every_kernel` also run on Linux 6.1.
+//! lacking. All of them run on Linux 6.1 too (`tests/kernel-6.1`).
 //!
 //! Start at `world.rs`, which says what a step is; then `isolation.rs`. `ask.rs` and `answer.rs` make the packets, and `prober.rs` holds
 //! them against what nftables drops.

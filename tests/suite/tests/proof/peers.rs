@@ -10,7 +10,7 @@ fn lets_in(world: &World<'_>, name: &str, from: &str, peers: &[&str]) {
 }
 
 #[test]
-fn peers_are_selected_by_pod_by_namespace_by_both_and_by_either_on_every_kernel() {
+fn peers_are_selected_by_pod_by_namespace_by_both_and_by_either() {
     by_each_kit(|world| {
         lets_in(world, "pod", "[{podSelector: {matchLabels: {pod: b}}}]", &["x/b"]);
         lets_in(world, "namespace", "[{namespaceSelector: {matchLabels: {ns: y}}}]", &["y"]);

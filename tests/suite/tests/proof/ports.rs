@@ -27,7 +27,7 @@ fn opens(world: &World<'_>, name: &str, ports: &str, open: &[(Transport, u16)]) 
 }
 
 #[test]
-fn ports_are_open_by_protocol_and_number_on_every_kernel() {
+fn ports_are_open_by_protocol_and_number() {
     by_each_kit(|world| {
         opens(world, "TCP by default", "[{port: 80}]", &[TCP80]);
         opens(world, "UDP", "[{port: 81, protocol: UDP}]", &[UDP81]);

@@ -16,7 +16,7 @@ fn cluster_wide(name: &str, tier: &str, priority: u32, rules: &str) -> String {
 }
 
 #[test]
-fn an_admin_policy_decides_before_network_policies_and_a_baseline_after_them_on_every_kernel() {
+fn an_admin_policy_decides_before_network_policies_and_a_baseline_after_them() {
     by_each_kit(|world| {
         let deny_y = cluster_wide("deny-y", "Admin", 10, &format!("ingress: [{{action: Deny, from: [{Y}]}}]"));
         world.step("Deny", std::slice::from_ref(&deny_y), |probe| !probe.is_to(&["x"]) || !probe.is_from(&["y"]));
