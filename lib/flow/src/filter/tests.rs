@@ -25,8 +25,8 @@ fn filter(words: &str) -> Result<Filter, FilterError> {
             "-6" => (FilterFlag::IpVersion, "6"),
             "-A" => (FilterFlag::AllNamespaces, ""),
             name => {
-                let flag = FilterFlag::ALL.into_iter().find(|flag| name.strip_prefix("--") == Some(flag.name()));
-                (flag.unwrap_or_else(|| panic!("no such flag: {name}")), words.next().unwrap())
+                let flag = FilterFlag::ALL.iter().find(|flag| name.strip_prefix("--") == Some(flag.name()));
+                (*flag.unwrap_or_else(|| panic!("no such flag: {name}")), words.next().unwrap())
             }
         };
         builder.add(std::mem::take(&mut negated), flag, value)?;
@@ -159,12 +159,11 @@ fn a_bad_value_is_an_error_that_names_flag_and_value() {
         ("--port 65536", "invalid value \"65536\" for --port: expected a port"),
         ("--port +80", "invalid value \"+80\" for --port: expected a port"),
         ("--port 9-8", "invalid value \"9-8\" for --port: the range ends before it begins"),
-        ("--protocol dns", "invalid value \"dns\" for --protocol: it needs L7 visibility, which is not built yet"),
         ("--protocol ip", "invalid value \"ip\" for --protocol: expected tcp"),
         ("--verdict ALLOWED", "invalid value \"ALLOWED\" for --verdict: expected FORWARDED"),
         ("--traffic-direction up", "invalid value \"up\" for --traffic-direction: expected ingress or egress"),
         ("--tcp-flags syn,x", "invalid value \"syn,x\" for --tcp-flags: unknown flag \"x\""),
-        ("--ip-version 5", "invalid value \"5\" for --ip-version: expected 4 or 6"),
+        ("--ip-version 5", "invalid value \"5\" for --ip-version: expected 4, 6 or none"),
         ("--label a>b", "invalid value \"a>b\" for --label: \"b\" after > is no integer"),
         ("--pod a/b/c", "invalid value \"a/b/c\" for --pod: expected [NAMESPACE/]NAME"),
         ("--namespace a/b", "invalid value \"a/b\" for --namespace: expected the name of a namespace"),

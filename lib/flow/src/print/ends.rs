@@ -51,8 +51,8 @@ fn end(flow: &Flow, side: Side) -> End<'_> {
 }
 
 /// Appends `NAMESPACE/POD:PORT`, or what takes its place: the service, DNS names, the address; without IP the Ethernet
-/// address.
-pub(super) fn push_host(flow: &Flow, side: Side, out: &mut Vec<u8>) {
+/// address. Where only numbers are wanted it is always the address.
+pub(super) fn push_host(flow: &Flow, side: Side, numeric: bool, out: &mut Vec<u8>) {
     let end = end(flow, side);
     if flow.ip.is_none() {
         if let Some(mac) = end.mac {
@@ -60,7 +60,7 @@ pub(super) fn push_host(flow: &Flow, side: Side, out: &mut Vec<u8>) {
         }
         return;
     }
-    let host = host(&end);
+    let host = if numeric { address(&end) } else { host(&end) };
     if end.port == 0 {
         return push_visible(out, &host);
     }
@@ -92,11 +92,15 @@ fn host(end: &End<'_>) -> String {
     if !end.names.is_empty() {
         return end.names.join(",");
     }
+    address(end)
+}
+
+fn address(end: &End<'_>) -> String {
     end.address.map(ToString::to_string).unwrap_or_default()
 }
 
 /// Reserved identities (cilium, `pkg/identity/numericidentity.go`).
-const RESERVED: [&str; 11] = [
+pub(crate) const RESERVED: [&str; 11] = [
     "unknown",
     "host",
     "world",
