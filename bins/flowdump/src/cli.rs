@@ -96,7 +96,7 @@ struct SourceArgs {
     buffer: u32,
 
     /// Name of this node; without it $NODE_NAME, else the host name
-    #[arg(long, value_name = "NAME", env = "NODE_NAME", hide_env_values = true)]
+    #[arg(long = "own-node", value_name = "NAME", env = "NODE_NAME", hide_env_values = true)]
     node_name: Option<String>,
 
     #[command(flatten)]
@@ -149,7 +149,7 @@ struct OutputArgs {
     print_policy_names: bool,
 
     /// How to print times, which are in UTC; in JSON they are RFC 3339
-    #[arg(long, value_name = "FORMAT", default_value = "StampMilli", value_parser = time_format())]
+    #[arg(long, value_name = "FORMAT", default_value = "StampMilli", ignore_case = true, value_parser = time_format())]
     time_format: TimeFormat,
 
     /// Print addresses, without names of pods, services and DNS
@@ -363,6 +363,11 @@ mod tests {
             "--buffer 1",
             "--duration soon",
             "--port http",
+            "--time-format soon",
+            "--color sometimes",
+            "--reply=maybe",
+            "--cel-expression _flow.nothing",
+            "--allowlist {\"nothing\":[]}",
             "--not",
             "extra",
         ] {
@@ -382,6 +387,9 @@ mod tests {
             "--attach all --attach shop/web --attach eni1 --attach-kind clsact",
             "--since 2m --until 1m",
             "--per-packet --buffer 64KiB --duration 10s",
+            "--time-format RFC1123Z --numeric --color never --print-policy-names -o jsonpb",
+            "--print-raw-filters --port 1",
+            "--own-node n1 --node-name n1",
         ] {
             assert!(options(words).is_ok(), "{words}: {:?}", options(words).err());
         }
