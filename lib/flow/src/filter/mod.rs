@@ -331,4 +331,6 @@ impl message::Workload {
 }
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 mod tests;

@@ -171,6 +171,36 @@ fn a_bad_value_is_an_error_that_names_flag_and_value() {
         ("--to-port 1 --port 2", "--to-port and --port cannot be combined"),
         ("--namespace a --pod b/c", "--pod b/c lies outside of --namespace a"),
         ("--to-namespace a --to-pod b/c", "--to-pod b/c lies outside of --to-namespace a"),
+        ("--namespace a --service b/c", "--service b/c lies outside of --namespace a"),
+        ("--namespace a --from-service b", "--namespace and --from-service cannot be combined"),
+        ("--from-all-namespaces x", "invalid value \"x\" for --from-all-namespaces"),
+        ("--identity web", "invalid value \"web\" for --identity: expected a number, or one of host, world"),
+        ("--fqdn a/b", "invalid value \"a/b\" for --fqdn: '/' cannot be in a name"),
+        ("--workload /", "invalid value \"/\" for --workload: expected NAME, KIND/NAME"),
+        ("--type agent", "invalid value \"agent\" for --type: expected a number, or one of drop"),
+        (
+            "--type trace:up",
+            "invalid value \"trace:up\" for --type: unknown sub-type \"up\": use a number, or one of to-",
+        ),
+        ("--type drop:x", "invalid value \"drop:x\" for --type: unknown sub-type \"x\": use a drop reason"),
+        ("--drop-reason-desc x", "invalid value \"x\" for --drop-reason-desc: expected a reason as flows have it"),
+        ("--reply maybe", "invalid value \"maybe\" for --reply: expected true or false"),
+        ("--ip-trace-id 0", "invalid value \"0\" for --ip-trace-id: expected a number above 0"),
+        ("--http-status 6+", "invalid value \"6+\" for --http-status: expected a status such as 404"),
+        ("--http-path (", "invalid value \"(\" for --http-path: unclosed group"),
+        ("--http-header x", "invalid value \"x\" for --http-header: expected NAME:VALUE"),
+        ("--dns-query [", "invalid value \"[\" for --dns-query: unclosed character class"),
+        ("--latency 10", "invalid value \"10\" for --latency: expected a duration such as 10ms"),
+        ("--min-bytes 1TB", "invalid value \"1TB\" for --min-bytes: unknown unit \"TB\""),
+        ("--policy a/b/c", "invalid value \"a/b/c\" for --policy: expected NAMESPACE/NAME"),
+        (
+            "--cel-expression _flow.x",
+            "invalid value \"_flow.x\" for --cel-expression: at column 6: there is no field \"x\"",
+        ),
+        (
+            "--http-status 5+ --type trace",
+            "these filters cannot be combined: what is asked of HTTP only flows of type l7",
+        ),
     ] {
         let error = filter(words).unwrap_err().to_string();
         assert!(error.starts_with(message), "{words}: {error}");
@@ -205,14 +235,31 @@ fn flag() -> impl Strategy<Value = (bool, FilterFlag, &'static str)> {
         (FilterFlag::Port, &["80", "53", "50-60", "1-1000"]),
         (FilterFlag::FromPort, &["80", "40000"]),
         (FilterFlag::ToPort, &["53", "70-90"]),
-        (FilterFlag::Protocol, &["tcp", "udp", "sctp", "icmp", "icmpv4", "icmpv6"]),
+        (FilterFlag::Protocol, &["tcp", "udp", "sctp", "icmp", "icmpv4", "icmpv6", "dns"]),
+        (FilterFlag::Reply, &["true", "false"]),
+        (FilterFlag::Type, &["trace", "drop", "trace:to-endpoint"]),
+        (FilterFlag::CelExpression, &["_flow.verdict == Verdict.DROPPED", "!has(_flow.IP)"]),
         (FilterFlag::Verdict, &["FORWARDED", "DROPPED", "AUDIT", "ERROR"]),
         (FilterFlag::TrafficDirection, &["ingress", "egress"]),
         (FilterFlag::TcpFlags, &["syn", "syn,ack", "rst"]),
-        (FilterFlag::IpVersion, &["4", "6"]),
+        (FilterFlag::IpVersion, &["4", "6", "none"]),
     ];
     (proptest::bool::ANY, proptest::sample::select(values))
         .prop_flat_map(|(negated, (flag, values))| (Just(negated), Just(flag), proptest::sample::select(values)))
+}
+
+/// Messages beside the flags.
+fn list() -> impl Strategy<Value = (bool, &'static str)> {
+    let messages = vec![
+        "{}",
+        r#"{"verdict":["DROPPED"]}"#,
+        r#"{"source_ip":["10.0.0.1"],"destination_port":["80"]}"#,
+        r#"{"protocol":["udp","dns"]}"#,
+        r#"{"ip_version":["IPv4","IP_NOT_USED"]}"#,
+        r#"{"source_pod":["shop/"],"destination_pod":["/"]}"#,
+        r#"{"experimental":{"cel_expression":["_flow.verdict == Verdict.DROPPED"]}}"#,
+    ];
+    (proptest::bool::ANY, proptest::sample::select(messages))
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -368,6 +415,21 @@ mod oracle {
                 }),
                 _ => false,
             },
+            "reply" => {
+                let dropped = flow.verdict == Verdict::Dropped;
+                (flow.is_reply.is_some() || dropped) && (flow.is_reply == Some(true)) == (value == "true")
+            }
+            "type" => {
+                let event = flow.event_type.unwrap();
+                match value {
+                    "drop" => event.kind == 1,
+                    "trace" => event.kind == 4,
+                    _ => (event.kind, event.sub_type) == (4, 0),
+                }
+            }
+            "cel-expression" if value.contains("IP") => ip.is_none(),
+            "cel-expression" => flow.verdict == Verdict::Dropped,
+            "ip-version" if value == "none" => ip.is_none(),
             "ip-version" => ip.is_some_and(|ip| ip.version.to_string() == format!("IPv{value}")),
             other => panic!("{other}"),
         }
@@ -498,9 +560,19 @@ proptest! {
     #[test]
     fn what_the_filter_shows_the_kernel_passes(
         flags in proptest::collection::vec(flag(), 0..5),
+        list in proptest::option::of(list()),
         event in event(),
     ) {
-        let Some(filter) = built(&flags) else { return Ok(()) };
+        let mut builder = FilterBuilder::default();
+        for (negated, flag, value) in &flags {
+            if builder.add(*negated, *flag, value).is_err() {
+                return Ok(());
+            }
+        }
+        if let Some((deny, json)) = list {
+            builder.add_list(deny, json).unwrap();
+        }
+        let Ok(filter) = builder.build() else { return Ok(()) };
         let kernel = filter.kernel_filter(false, |pattern| {
             let mut set = [0; 64];
             for (slot, (namespace, name, _)) in (1..).zip(PODS) {
@@ -562,4 +634,76 @@ fn hooks_and_openers_of_the_tests_are_those_of_the_datapath() {
     assert_eq!([hook::FROM_POD, hook::TO_POD, hook::SWEEP], [0, 1, 2]);
     assert_eq!([opened::UNKNOWN, opened::BY_POD, opened::BY_REMOTE], [0, 1, 2]);
     assert_eq!([reply::NO, reply::YES, reply::UNKNOWN], [0, 1, 2]);
+}
+
+#[test]
+fn a_namespace_goes_with_pods_and_services_and_means_all_pods_without() {
+    let raw = |words: &str| {
+        let raw = filter(words).unwrap_or_else(|error| panic!("{words}: {error}")).raw().unwrap();
+        let messages: Vec<String> = raw
+            .lines()
+            .filter_map(|line| Some(line.strip_prefix("    - '")?.strip_suffix('\'')?.replace('"', "")))
+            .collect();
+        messages.join(" ")
+    };
+    for (words, messages) in [
+        ("--namespace shop", "{source_pod:[shop/]} {destination_pod:[shop/]}"),
+        ("--namespace shop --service db", "{source_service:[shop/db]} {destination_service:[shop/db]}"),
+        ("--from-namespace a --from-namespace b --from-pod x", "{source_pod:[a/x,b/x]}"),
+        ("-A --service db", "{source_service:[/db]} {destination_service:[/db]}"),
+        ("-A", "{source_pod:[/]} {destination_pod:[/]}"),
+        ("--from-namespace a --to-service b", "{source_pod:[a/],destination_service:[b]}"),
+        (
+            "--namespace shop --pod web --service db",
+            "{source_pod:[shop/web],source_service:[shop/db]} {source_pod:[shop/web],destination_service:[shop/db]} \
+             {source_service:[shop/db],destination_pod:[shop/web]} {destination_pod:[shop/web],destination_service:[shop/db]}",
+        ),
+    ] {
+        let mut found: Vec<String> = raw(words).split(' ').map(str::to_owned).collect();
+        let mut expected: Vec<String> = messages.split(' ').map(str::to_owned).collect();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected, "{words}");
+    }
+}
+
+#[test]
+fn lists_stand_beside_flags() {
+    let flow = web_to_db();
+    let shown = |flags: &str, allow: &str, deny: &str| {
+        let mut builder = FilterBuilder::default();
+        for word in flags.split_whitespace() {
+            builder.add(false, FilterFlag::Port, word).unwrap();
+        }
+        for (deny, json) in [(false, allow), (true, deny)] {
+            if !json.is_empty() {
+                builder.add_list(deny, json).unwrap();
+            }
+        }
+        builder.build().unwrap().matches(&flow)
+    };
+    let (own, other) = (r#"{"source_pod":["shop/web"],"protocol":["tcp"]}"#, r#"{"sourcePod":["shop/x"]}"#);
+    assert!(shown("", own, "") && !shown("", other, "") && shown("", &format!("{other}{own}"), ""));
+    assert!(shown("1", own, ""), "one of the lists is enough");
+    assert!(!shown("5432", "", own) && shown("5432", "", other) && !shown("", "{}", "{}"));
+}
+
+#[test]
+fn what_only_user_space_can_tell_does_not_narrow_the_kernels_filter() {
+    let kernel = |words: &str| filter(words).unwrap().kernel_filter(false, |_| None);
+    for words in [
+        "--protocol dns",
+        "--protocol tcp --protocol http",
+        "--cel-expression _flow.verdict==Verdict.DROPPED",
+        "--ip-version none",
+        "--ip-version none -4",
+        "--dns-query x --sni y --policy a/b --reply true",
+    ] {
+        assert_eq!(kernel(words).flags, 0, "{words}");
+    }
+    assert_eq!(kernel("--http-status 5+ --port 80").flags, filter_bit::PORTS);
+    let mut both = FilterBuilder::default();
+    both.add(false, FilterFlag::Verdict, "DROPPED").unwrap();
+    both.add_list(false, r#"{"source_ip":["10.0.0.1"]}"#).unwrap();
+    assert_eq!(both.build().unwrap().kernel_filter(false, |_| None).flags, 0, "either may hold");
 }
