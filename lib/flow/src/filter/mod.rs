@@ -333,4 +333,6 @@ impl message::Workload {
 #[cfg(test)]
 mod agreement;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod tests;
