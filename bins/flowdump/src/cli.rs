@@ -1,11 +1,13 @@
 //! What `flowdump` can be asked.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chainkit_cli::{ApiArgs, Failure, Log, Program, RootArgs, run};
-use chainkit_flow::{Filter, Format};
+use chainkit_cli::{ApiArgs, Exit, Failure, Log, Program, RootArgs, colour, run};
+use chainkit_flow::{Filter, Format, PrinterOptions, TimeFormat};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use jiff::Timestamp;
 
@@ -19,6 +21,9 @@ const MAX_LAST: u64 = 1_000_000;
 pub(crate) fn main() -> ExitCode {
     run(&PROGRAM, |matches, log| {
         let options = Options::new(matches, *log)?;
+        if options.print_raw_filters {
+            return print_raw_filters(&options.filter);
+        }
         let mut sink = Sink::new(&options)?;
         let outcome = match &options.read {
             Some(input) => saved::run(input, &options, &mut sink),
@@ -33,6 +38,12 @@ pub(crate) fn main() -> ExitCode {
             }
         }
     })
+}
+
+/// Prints the filter's lists, as Hubble does, in place of flows.
+fn print_raw_filters(filter: &Filter) -> anyhow::Result<Exit> {
+    io::stdout().write_all(filter.raw()?.as_bytes())?;
+    Ok(Exit::Fine)
 }
 
 fn command() -> Command {
@@ -85,7 +96,7 @@ struct SourceArgs {
     buffer: u32,
 
     /// Name of this node; without it $NODE_NAME, else the host name
-    #[arg(long, value_name = "NAME", env = "NODE_NAME", hide_env_values = true)]
+    #[arg(long = "own-node", value_name = "NAME", env = "NODE_NAME", hide_env_values = true)]
     node_name: Option<String>,
 
     #[command(flatten)]
@@ -133,6 +144,26 @@ struct OutputArgs {
     #[arg(long)]
     print_node_name: bool,
 
+    /// Print the policies that allowed or denied with each flow; who denied is told anyway
+    #[arg(long)]
+    print_policy_names: bool,
+
+    /// How to print times, which are in UTC; in JSON they are RFC 3339
+    #[arg(long, value_name = "FORMAT", default_value = "StampMilli", ignore_case = true, value_parser = time_format())]
+    time_format: TimeFormat,
+
+    /// Print addresses, without names of pods, services and DNS
+    #[arg(long)]
+    numeric: bool,
+
+    /// Whether to colour
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    color: Color,
+
+    /// Print the allow and the deny list that the filters make, as Hubble does, and end
+    #[arg(long)]
+    print_raw_filters: bool,
+
     /// With -r, end at the first bad line with exit code 2
     #[arg(long, requires = "read")]
     strict: bool,
@@ -140,6 +171,24 @@ struct OutputArgs {
     /// End with exit code 1 if events were lost
     #[arg(long)]
     fail_on_loss: bool,
+}
+
+/// The names of formats, in any case.
+fn time_format() -> impl TypedValueParser<Value = TimeFormat> {
+    PossibleValuesParser::new(TimeFormat::names())
+        .try_map(|name| TimeFormat::from_name(&name).ok_or_else(|| format!("there is no format {name}")))
+}
+
+/// Whether to colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Color {
+    /// On a terminal, where NO_COLOR is not set
+    #[default]
+    Auto,
+    /// Always, but in tables and JSON
+    Always,
+    /// Never
+    Never,
 }
 
 /// The form of the output.
@@ -151,9 +200,13 @@ enum Output {
     /// A few lines a flow
     Dict,
     /// Columns
+    #[value(alias = "tab")]
     Table,
     /// The same as jsonl
+    #[value(alias = "JSON")]
     Json,
+    /// The same as jsonl, by its name in Hubble
+    Jsonpb,
     /// A JSON object a line
     Jsonl,
 }
@@ -204,14 +257,14 @@ pub(crate) struct Options {
     pub(crate) fail_on_loss: bool,
     /// The name of this node, where it was given.
     pub(crate) node_name: Option<String>,
-    /// Print it.
-    pub(crate) print_node_name: bool,
+    /// How to print.
+    pub(crate) printer: PrinterOptions,
+    /// Print the filter in place of flows.
+    print_raw_filters: bool,
     /// What stands before paths of the host.
     pub(crate) root: RootArgs,
     /// Bytes of the ring buffer, a power of two.
     pub(crate) buffer: u32,
-    /// The form of the output.
-    pub(crate) format: Format,
     /// Where messages go.
     pub(crate) log: Log,
 }
@@ -240,7 +293,7 @@ impl Options {
             Output::Compact => Format::Compact,
             Output::Dict => Format::Dict,
             Output::Table => Format::Table,
-            Output::Json | Output::Jsonl => Format::Jsonl,
+            Output::Json | Output::Jsonpb | Output::Jsonl => Format::Jsonl,
         };
         Ok(Self {
             attach: source.attach,
@@ -258,10 +311,21 @@ impl Options {
             strict: output.strict,
             fail_on_loss: output.fail_on_loss,
             node_name: source.node_name.filter(|name| !name.is_empty()),
-            print_node_name: output.print_node_name,
+            printer: PrinterOptions {
+                format,
+                time_format: output.time_format,
+                node_name: output.print_node_name,
+                policy_names: output.print_policy_names,
+                numeric: output.numeric,
+                colour: match output.color {
+                    Color::Auto => colour(),
+                    Color::Always => true,
+                    Color::Never => false,
+                },
+            },
+            print_raw_filters: output.print_raw_filters,
             root: source.root,
             buffer: source.buffer,
-            format,
             log,
         })
     }
@@ -270,7 +334,7 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chainkit_cli::{Exit, LogFormat};
+    use chainkit_cli::LogFormat;
 
     fn options(words: &str) -> anyhow::Result<Options> {
         let matches = command().no_binary_name(true).try_get_matches_from(words.split_whitespace())?;
@@ -299,6 +363,11 @@ mod tests {
             "--buffer 1",
             "--duration soon",
             "--port http",
+            "--time-format soon",
+            "--color sometimes",
+            "--reply=maybe",
+            "--cel-expression _flow.nothing",
+            "--allowlist {\"nothing\":[]}",
             "--not",
             "extra",
         ] {
@@ -318,11 +387,14 @@ mod tests {
             "--attach all --attach shop/web --attach eni1 --attach-kind clsact",
             "--since 2m --until 1m",
             "--per-packet --buffer 64KiB --duration 10s",
+            "--time-format RFC1123Z --numeric --color never --print-policy-names -o jsonpb",
+            "--print-raw-filters --port 1",
+            "--own-node n1 --node-name n1",
         ] {
             assert!(options(words).is_ok(), "{words}: {:?}", options(words).err());
         }
-        assert_eq!(options("-o json").unwrap().format, Format::Jsonl);
-        assert_eq!(options("").unwrap().format, Format::Compact);
+        assert_eq!(options("-o json").unwrap().printer.format, Format::Jsonl);
+        assert_eq!(options("").unwrap().printer.format, Format::Compact);
         assert_eq!(options("").unwrap().buffer, 8 << 20);
     }
 

@@ -21,31 +21,115 @@ const FLAGS: &[Description] = &[
     (FilterFlag::Namespace, Some('n'), "NS", "Flows of a namespace"),
     (FilterFlag::FromNamespace, None, "NS", "Flows that come from a namespace"),
     (FilterFlag::ToNamespace, None, "NS", "Flows that go to a namespace"),
+    (FilterFlag::Service, None, "[NS/]SERVICE", "Flows of virtual addresses of services whose name begins so"),
+    (FilterFlag::FromService, None, "[NS/]SERVICE", "Flows that come from such addresses"),
+    (FilterFlag::ToService, None, "[NS/]SERVICE", "Flows that go to such addresses"),
+    (
+        FilterFlag::Workload,
+        None,
+        "[KIND/]NAME",
+        "Flows of pods of a workload, such as Deployment/web; KIND/ is any of a kind",
+    ),
+    (FilterFlag::FromWorkload, None, "[KIND/]NAME", "Flows that come from such pods"),
+    (FilterFlag::ToWorkload, None, "[KIND/]NAME", "Flows that go to such pods"),
     (FilterFlag::Label, Some('l'), "SELECTOR", "Flows of pods that a label selector means, such as app=web,tier!=db"),
     (FilterFlag::FromLabel, None, "SELECTOR", "Flows that come from such pods"),
     (FilterFlag::ToLabel, None, "SELECTOR", "Flows that go to such pods"),
+    (
+        FilterFlag::Identity,
+        None,
+        "IDENTITY",
+        "Flows of a security identity: a number, or one of host, world, remote-node, ...",
+    ),
+    (FilterFlag::FromIdentity, None, "IDENTITY", "Flows that come from it"),
+    (FilterFlag::ToIdentity, None, "IDENTITY", "Flows that go to it"),
+    (FilterFlag::Cluster, None, "NAME", "Flows of pods of a cluster; * is any text"),
+    (FilterFlag::FromCluster, None, "NAME", "Flows that come from it"),
+    (FilterFlag::ToCluster, None, "NAME", "Flows that go to it"),
     (FilterFlag::Ip, None, "ADDRESS", "Flows of an IP address or CIDR"),
     (FilterFlag::FromIp, None, "ADDRESS", "Flows that come from it"),
     (FilterFlag::ToIp, None, "ADDRESS", "Flows that go to it"),
+    (FilterFlag::SnatIp, None, "ADDRESS", "Flows whose source address was translated to it"),
+    (FilterFlag::Fqdn, None, "NAME", "Flows of a DNS name; * is any text, as in *.example.com"),
+    (FilterFlag::FromFqdn, None, "NAME", "Flows that come from it"),
+    (FilterFlag::ToFqdn, None, "NAME", "Flows that go to it"),
     (FilterFlag::Port, None, "PORT", "Flows of a port, or of a range such as 8000-8100"),
     (FilterFlag::FromPort, None, "PORT", "Flows that come from it"),
     (FilterFlag::ToPort, None, "PORT", "Flows that go to it"),
-    (FilterFlag::Protocol, None, "PROTOCOL", "Flows of tcp, udp, sctp, icmp, icmpv4 or icmpv6"),
+    (
+        FilterFlag::Protocol,
+        None,
+        "PROTOCOL",
+        "Flows of tcp, udp, sctp, icmp, icmpv4, icmpv6, dns, http, grpc, tls, quic or kafka",
+    ),
+    (FilterFlag::TcpFlags, None, "FLAGS", "Packets with all of these TCP flags, such as syn,ack"),
+    (FilterFlag::IpVersion, None, "VERSION", "Flows of IP version 4 or 6, or of none"),
+    (
+        FilterFlag::Type,
+        Some('t'),
+        "TYPE[:SUB]",
+        "Flows of drop, trace, l7, policy-verdict, capture or trace-sock, such as trace:to-endpoint",
+    ),
     (FilterFlag::Verdict, None, "VERDICT", "Flows that were FORWARDED or DROPPED, or are dropped but for AUDIT mode"),
+    (FilterFlag::DropReason, None, "REASON", "Flows that were dropped for this, such as POLICY_DENIED"),
+    (
+        FilterFlag::Policy,
+        None,
+        "NS/NAME",
+        "Flows that this policy allowed or denied; /NAME is one of the cluster, NAME any",
+    ),
     (
         FilterFlag::TrafficDirection,
         None,
         "DIRECTION",
         "Flows of connections opened to a pod (ingress) or by it (egress)",
     ),
-    (FilterFlag::TcpFlags, None, "FLAGS", "Packets with all of these TCP flags, such as syn,ack"),
-    (FilterFlag::IpVersion, None, "VERSION", "Flows of IP version 4 or 6"),
+    (FilterFlag::Interface, None, "NAME", "Flows that were seen at this interface"),
+    (FilterFlag::NodeName, None, "[CLUSTER/]NODE", "Flows that were seen by this node; * is any text"),
+    (FilterFlag::NodeLabel, None, "SELECTOR", "Flows that were seen by nodes that a label selector means"),
+    (FilterFlag::Uuid, None, "UUID", "The flow with this identifier"),
+    (FilterFlag::TraceId, None, "ID", "Flows of requests of this trace"),
+    (FilterFlag::IpTraceId, None, "ID", "Flows whose IP option bears this trace"),
+    (FilterFlag::HttpStatus, None, "STATUS", "HTTP responses of a status such as 404, or of all that begin so: 5+"),
+    (FilterFlag::HttpMethod, None, "METHOD", "HTTP of this method"),
+    (FilterFlag::HttpPath, None, "REGEX", "HTTP whose path matches"),
+    (FilterFlag::HttpUrl, None, "REGEX", "HTTP whose URL matches"),
+    (FilterFlag::HttpHeader, None, "NAME:VALUE", "HTTP with this header; without name or value any is meant"),
+    (FilterFlag::DnsQuery, None, "REGEX", "DNS that asks for a name that matches"),
+    (FilterFlag::Sni, None, "NAME", "TLS and QUIC whose client says this server name; * is any text"),
+    (FilterFlag::Latency, None, "BOUND", "Responses that took so long: 10ms or more, '>10ms', '<=1s', '>1ms,<5ms'"),
+    (FilterFlag::MinBytes, None, "BYTES", "Flows of connections that carry as many bytes so far, such as 10MiB"),
+    (
+        FilterFlag::CelExpression,
+        None,
+        "EXPRESSION",
+        "Flows for which a CEL expression holds, such as '_flow.l4.TCP.destination_port > 1024u'",
+    ),
 ];
 
 const NOT: &str = "not";
-const ALL_NAMESPACES: &str = "all-namespaces";
-const IPV4: &str = "ipv4";
-const IPV6: &str = "ipv6";
+const REPLY: &str = "reply";
+const ALLOWLIST: &str = "allowlist";
+const DENYLIST: &str = "denylist";
+
+/// Flags without a value: name, short form, what they stand for, help.
+type Switch = (&'static str, Option<char>, FilterFlag, &'static str, &'static str);
+
+const SWITCHES: &[Switch] = &[
+    (
+        "all-namespaces",
+        Some('A'),
+        FilterFlag::AllNamespaces,
+        "",
+        "Take a pod or service without namespace for one of any, not of default",
+    ),
+    ("from-all-namespaces", None, FilterFlag::FromAllNamespaces, "", "The same for where flows come from"),
+    ("to-all-namespaces", None, FilterFlag::ToAllNamespaces, "", "The same for where flows go to"),
+    ("ipv4", Some('4'), FilterFlag::IpVersion, "4", "The same as --ip-version 4"),
+    ("ipv6", Some('6'), FilterFlag::IpVersion, "6", "The same as --ip-version 6"),
+    ("encrypted", None, FilterFlag::Encrypted, "", "Flows that were encrypted between nodes"),
+    ("unencrypted", None, FilterFlag::Unencrypted, "", "Flows that were not"),
+];
 
 /// Adds the flags to a command.
 pub(crate) fn add(command: Command) -> Command {
@@ -60,17 +144,30 @@ pub(crate) fn add(command: Command) -> Command {
             None => arg,
         }
     });
+    let switches = SWITCHES.iter().map(|(name, short, .., help)| {
+        let arg = switch(name, help).long(*name);
+        match short {
+            Some(short) => arg.short(*short),
+            None => arg,
+        }
+    });
+    let list = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name("JSON").action(ArgAction::Append).help(help)
+    };
     command
         .next_help_heading("Filters")
         .args(flags)
+        .args(switches)
         .arg(
-            switch(ALL_NAMESPACES, "Take a pod without namespace for one of any, not of default")
-                .long(ALL_NAMESPACES)
-                .short('A'),
+            switch(REPLY, "Replies; --reply=false: what is none")
+                .long(REPLY)
+                .num_args(0..=1)
+                .require_equals(true)
+                .value_name("BOOL"),
         )
-        .arg(switch(IPV4, "The same as --ip-version 4").short('4'))
-        .arg(switch(IPV6, "The same as --ip-version 6").short('6'))
         .arg(switch(NOT, "Leave out what the next filter means").long(NOT))
+        .arg(list(ALLOWLIST, "Flows that a FlowFilter of Hubble's means, besides those of the filters above"))
+        .arg(list(DENYLIST, "Leave out flows that a FlowFilter means"))
 }
 
 /// A flag at its place: `None` is `--not`.
@@ -87,16 +184,13 @@ pub(crate) fn filter(matches: &ArgMatches) -> anyhow::Result<Filter> {
         let values = matches.get_many::<String>(flag.name()).into_iter().flatten();
         given.extend(places.zip(values).map(|(place, value)| (place, Some((*flag, value.clone())))));
     }
-    let switches = [
-        (NOT, None),
-        (ALL_NAMESPACES, Some((FilterFlag::AllNamespaces, ""))),
-        (IPV4, Some((FilterFlag::IpVersion, "4"))),
-        (IPV6, Some((FilterFlag::IpVersion, "6"))),
-    ];
-    for (name, flag) in switches {
-        let flag = flag.map(|(flag, value)| (flag, value.to_owned()));
-        given.extend(matches.indices_of(name).into_iter().flatten().map(|place| (place, flag.clone())));
+    let places = |name: &str| matches.indices_of(name).into_iter().flatten();
+    for (name, _, flag, value, _) in SWITCHES {
+        given.extend(places(name).map(|place| (place, Some((*flag, (*value).to_owned())))));
     }
+    let replies = matches.get_many::<String>(REPLY).into_iter().flatten();
+    given.extend(places(REPLY).zip(replies).map(|(place, value)| (place, Some((FilterFlag::Reply, value.clone())))));
+    given.extend(places(NOT).map(|place| (place, None)));
     given.sort_by_key(|(place, _)| *place);
 
     let mut builder = FilterBuilder::default();
@@ -115,6 +209,11 @@ pub(crate) fn filter(matches: &ArgMatches) -> anyhow::Result<Filter> {
     }
     if negated {
         return Err(Failure::usage("--not is the last filter: it is about the filter that follows").into());
+    }
+    for (name, deny) in [(ALLOWLIST, false), (DENYLIST, true)] {
+        for json in matches.get_many::<String>(name).into_iter().flatten() {
+            builder.add_list(deny, json).map_err(|error| Failure::usage(error.to_string()))?;
+        }
     }
     Ok(builder.build().map_err(|error| Failure::usage(error.to_string()))?)
 }
@@ -158,9 +257,56 @@ mod tests {
                 ],
             ),
             ("-A --pod=x", &[(false, FilterFlag::AllNamespaces, ""), (false, FilterFlag::Pod, "x")]),
+            (
+                "--reply --not --reply=false --from-all-namespaces --encrypted",
+                &[
+                    (false, FilterFlag::Reply, "true"),
+                    (true, FilterFlag::Reply, "false"),
+                    (false, FilterFlag::FromAllNamespaces, ""),
+                    (false, FilterFlag::Encrypted, ""),
+                ],
+            ),
+            (
+                "-t l7 --http-status 5+ --not --latency <1ms",
+                &[
+                    (false, FilterFlag::Type, "l7"),
+                    (false, FilterFlag::HttpStatus, "5+"),
+                    (true, FilterFlag::Latency, "<1ms"),
+                ],
+            ),
             ("-n shop -lapp=web", &[(false, FilterFlag::Namespace, "shop"), (false, FilterFlag::Label, "app=web")]),
         ] {
             assert_eq!(parsed(words).unwrap(), expected(flags), "{words}");
+        }
+    }
+
+    #[test]
+    fn every_flag_of_the_library_can_be_given() {
+        let names: Vec<&str> =
+            FLAGS.iter().map(|flag| flag.0.name()).chain(SWITCHES.iter().map(|flag| flag.0)).collect();
+        for flag in FilterFlag::ALL {
+            assert!(names.contains(&flag.name()) || *flag == FilterFlag::Reply, "{}", flag.name());
+        }
+    }
+
+    #[test]
+    fn lists_are_taken_and_refused_with_their_flag() {
+        let printed = parsed(r#"--port=1 --allowlist={"verdict":["DROPPED"]} --denylist={} --denylist={"uuid":["u"]}"#);
+        assert_eq!(
+            printed.unwrap().raw().unwrap(),
+            "allowlist:\n    - '{\"source_port\":[\"1\"]}'\n    - '{\"destination_port\":[\"1\"]}'\n    - \
+             '{\"verdict\":[\"DROPPED\"]}'\ndenylist:\n    - '{}'\n    - '{\"uuid\":[\"u\"]}'\n"
+        );
+        for (words, message) in [
+            (r#"--allowlist={"pod":["x"]}"#, "invalid value for --allowlist: unknown field `pod`"),
+            (
+                r#"--denylist={"source_ip":["x"]}"#,
+                "invalid value for --denylist: source_ip: \"x\": expected an IP address",
+            ),
+            ("--denylist=", "invalid value for --denylist: there is no FlowFilter in it"),
+        ] {
+            let error = parsed(words).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{words}: {error}");
         }
     }
 

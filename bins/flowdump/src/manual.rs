@@ -36,6 +36,50 @@ may have it (k8s:app) or not (app).
 Word of lost events passes all filters, since it is about what could not be shown.",
     },
     Section {
+        title: "VALUES OF FILTERS",
+        text: "\
+Names, values and meanings are Hubble's where Hubble has the filter.
+
+--service takes [NAMESPACE/]NAME as --pod does, for the service whose virtual address an end is. --workload takes NAME,
+KIND/NAME or KIND/, each as it stands in flows. --identity takes a number or host, world, unmanaged, health, init,
+remote-node, kube-apiserver, ingress, world-ipv4 or world-ipv6.
+
+In names of --fqdn, --sni, --cluster and --node-name each * stands for any text, and the case of letters does not matter. A
+node is [CLUSTER/]NODE; one whose name tells no cluster is of the cluster default.
+
+--type takes a name or number, and after a colon a sub-type: of trace the place, such as trace:to-endpoint, of drop the
+reason, such as drop:POLICY_DENIED, else a number.
+
+--http-status takes 404, or the first digits of statuses, 5+ or 40+. --http-path, --http-url and --dns-query take a regular
+expression of the syntax of RE2, which may match anywhere: ^ and $ stand for begin and end. The path is without escapes
+and query. --http-header takes NAME:VALUE; the case of NAME does not matter, and NAME: or :VALUE leave the other open.
+
+--reply means packets and messages that answer; --reply=false those that do not. Of neither are those of which it is
+not known, unless they were dropped.
+
+--latency takes a duration (10ms, 1.5s) as the least, or one with >, >=, < or <= before it; of several with commas between
+them all must hold. Only responses whose request was seen have a latency.
+
+--min-bytes takes a number of bytes, such as 1500, 10kB or 10MiB: of the connection so far, both ways; of a packet without
+connection its own.
+
+--policy takes NAMESPACE/NAME; NAMESPACE/ is any of a namespace, /NAME one of the cluster, NAME either. It means flows
+that the policy allowed or denied at either end.
+
+--protocol tls means flows of a ClientHello, also of QUIC.
+
+--allowlist and --denylist take Hubble's FlowFilter as JSON, in snake_case or camelCase, or several one after the other: flows
+that one of --allowlist means are shown besides those of the other filters, and flows that one of --denylist means are left
+out. A field that is not known is an error. What Hubble has no field for is in a field chainkit, an object of lists policy,
+sni, latency and min_bytes. --print-raw-filters prints what all filters together amount to, in YAML as Hubble does.
+
+--cel-expression takes an expression of the Common Expression Language, as Hubble does: the flow is _flow, with the fields of
+Hubble's flow.proto by their names there, and zero for what is not set; has(_flow.l7.http) asks whether it is. Enums are
+numbers, with names such as Verdict.DROPPED. A wrong field or type is an error, with its place. One that fails on a flow, such
+as by _flow.source.labels[0] where there are no labels, does not hold for it. Not to be had are time and extensions.
+Expressions are of up to 4096 bytes, and at most two macros that go through a list lie within one another.",
+    },
+    Section {
         title: "ATTACHING",
         text: "\
 Without --attach the datapath must hang on interfaces already. With it, it is put on the host side of the interfaces that
@@ -109,6 +153,21 @@ Save everything, and look at it later, here or with hubble:
     flowdump -r flows.jsonl --verdict DROPPED -o table
     hubble observe --input-file flows.jsonl
 
+Responses of HTTP that failed or were slow:
+
+    flowdump --http-status 5+
+    flowdump --latency '>100ms' --print-node-name --time-format RFC3339Milli
+
+Names that pods ask for outside of the cluster, and what fails:
+
+    flowdump --dns-query '[.]com[.]$' --not --reply
+    flowdump --cel-expression '_flow.l7.dns.rcode != 0u'
+
+Big connections of one workload, and all that a policy decided:
+
+    flowdump --workload Deployment/web --min-bytes 100MiB
+    flowdump --policy shop/default-deny --print-policy-names
+
 What policy denied, and which policies:
 
     flowdump -j --verdict DROPPED | jq -c '.flow | [.source.pod_name, .destination.pod_name, ((.egress_denied_by // []) + (.ingress_denied_by // []) | map(.namespace + \"/\" + .name))]'
@@ -129,9 +188,13 @@ compact
   arrow points the way that the connection was opened: -> for a packet that goes so, <- for a reply, of which source and
   destination change places, <> where who opened it is not known.
 
+  A request or response has the type http-request, dns-response and the like, and a summary such as HTTP/1.1 200 3ms (GET
+  http://cart/items). With --numeric hosts are addresses. Of --time-format the names are Hubble's; the default is
+  StampMilli.
+
   After DROPPED or AUDIT it says who denied: DROPPED BY NetworkPolicy shop/default-deny (ingress, isolated). In brackets are
   the direction, the tier where the kind of the policy does not tell it, and the place of the rule from 0, or isolated where
-  no rule allows.
+  no rule allows. With --print-policy-names it also says who allowed: FORWARDED BY NetworkPolicy shop/web (egress, rule 0).
 
 dict
   A line for each of these, a line of dashes between flows. Who allowed is told, too.
@@ -139,7 +202,7 @@ dict
 table
   Columns. Rows that come together are aligned together.
 
-json, jsonl
+json, jsonl, jsonpb
   A JSON object a line, described below.
 
 Control characters of names and labels are printed as escapes. No line is longer than 64 KiB; labels past 20 KiB of an
@@ -354,10 +417,10 @@ CHAINKIT_ROOT
   As --root.
 
 NODE_NAME
-  As --node-name.
+  As --own-node.
 
 NO_COLOR
-  Set to anything: verdicts are not coloured on a terminal.",
+  Set to anything: verdicts are not coloured on a terminal, unless --color always says so.",
     },
     Section { title: "SEE ALSO", text: "cni-chain(1), mapstat(1), netcheck(1), polload(1), tcpdump(8)" },
 ];

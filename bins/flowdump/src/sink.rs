@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 
 use chainkit_abi::Event;
-use chainkit_cli::{Exit, Failure, Log, colour};
-use chainkit_flow::{Decoder, Filter, Format, NodeState, Printer, PrinterOptions, Record, Time};
+use chainkit_cli::{Exit, Failure, Log};
+use chainkit_flow::{Decoder, Filter, Format, NodeState, Printer, Record, Time};
 use jiff::Timestamp;
 
 use crate::cli::Options;
@@ -54,7 +54,6 @@ impl Sink {
     /// # Errors
     /// When stdout cannot be used at all.
     pub(crate) fn new(options: &Options) -> io::Result<Self> {
-        let printer = PrinterOptions { format: options.format, node_name: options.print_node_name, colour: colour() };
         let limit = options.last.map(|last| usize::try_from(last).unwrap_or(usize::MAX));
         Ok(Self {
             filter: options.filter.clone(),
@@ -63,8 +62,8 @@ impl Sink {
             first: options.first,
             kept: limit.map(|limit| Kept { flows: 0, limit, bytes: 0, records: VecDeque::new() }),
             live: options.read.is_none(),
-            json: options.format == Format::Jsonl,
-            printer: Printer::new(printer),
+            json: options.printer.format == Format::Jsonl,
+            printer: Printer::new(options.printer),
             out: Vec::with_capacity(2 * BATCH),
             // A file of its own: the standard one looks for line ends in all that passes.
             stdout: File::from(io::stdout().as_fd().try_clone_to_owned()?),

@@ -32,7 +32,7 @@ fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
         (&["-r", "x", "--attach", "all"], "cannot be used with"),
         (&["-r", "-", "--pods", "-"], "-r - and --pods - both read stdin"),
         (&["-r", "x", "--port", "http"], "invalid value \"http\" for --port"),
-        (&["-r", "x", "--protocol", "dns"], "it needs L7 visibility, which is not built yet"),
+        (&["-r", "x", "--protocol", "ip"], "expected tcp, udp, sctp"),
         (&["-r", "x", "--not"], "--not is the last filter"),
         (&["-r", "x", "--pod", "a", "--from-pod", "b"], "--pod and --from-pod cannot be combined"),
         (&["-r", "x", "--since", "1m", "--until", "2m"], "is later than --until"),

@@ -385,3 +385,67 @@ fn names_cannot_steer_the_terminal() {
     assert!(output.chars().all(|c| c == '\n' || !c.is_control()), "{output:?}");
     assert_eq!(output.lines().count(), 1);
 }
+
+/// A response of HTTP, as Hubble writes it.
+fn http(second: u32, code: u16) -> String {
+    let flow = hubble(second, "10.0.0.1", "TCP");
+    let l7 = format!(
+        r#""l7":{{"type":"RESPONSE","latency_ns":"{second}000000","http":{{"code":{code},"method":"GET","url":"http://cart/items","protocol":"HTTP/1.1"}}}},"event_type":{{"type":129}}"#
+    );
+    flow.replace(r#""event_type":{"type":4,"sub_type":5}"#, &l7).replace(r#","Summary":"TCP""#, "")
+}
+
+#[test]
+fn requests_and_responses_are_filtered_and_printed() {
+    let input = format!("{}\n{}\n{}\n", http(1, 200), http(2, 503), hubble(3, "10.0.0.1", "TCP"));
+    for (filters, found) in [
+        (&["--http-status", "5+"][..], &["u2"][..]),
+        (&["--latency", ">1ms"], &["u2"]),
+        (&["--latency", "<2ms"], &["u1"]),
+        (&["--protocol", "http"], &["u1", "u2"]),
+        (&["-t", "l7", "--http-path", "^/items$"], &["u1", "u2"]),
+        (&["--not", "--type", "l7"], &["u3"]),
+        (&["--cel-expression", "_flow.l7.http.code >= 500u"], &["u2"]),
+        (&["--allowlist", r#"{"http_status_code":["200"]} {"uuid":["u3"]}"#], &["u1", "u3"]),
+        (&["--port", "80", "--denylist", r#"{"httpMethod":["get"]}"#], &["u3"]),
+        (&["--reply=false", "--uuid", "u1"], &["u1"]),
+        (&["--reply"], &[]),
+    ] {
+        let arguments = [&["-r", "-", "-o", "jsonpb"][..], filters].concat();
+        assert_eq!(uuids(&shown(&arguments, &input)), found, "{filters:?}");
+    }
+    let line = shown(&["-r", "-", "--http-status", "503"], &input);
+    assert!(line.ends_with(" http-response FORWARDED (HTTP/1.1 503 2ms (GET http://cart/items))\n"), "{line}");
+}
+
+#[test]
+fn the_form_of_times_hosts_and_colours_is_as_asked_for() {
+    let line = hubble(1, "10.0.0.1", "TCP");
+    assert_eq!(
+        shown(&["-r", "-", "--time-format", "rfc3339milli", "--numeric", "--color", "always"], &line),
+        "2026-11-23T00:00:01.5Z: 10.0.0.1:40000 (ID:4711) -> 10.0.0.2:80 (ID:4712) from-endpoint \u{1b}[32mFORWARDED\u{1b}[0m (TCP)\n"
+    );
+    for never in [&["--color", "never"][..], &["--color", "auto"], &["--color", "always", "-o", "table"]] {
+        assert!(!shown(&[&["-r", "-"][..], never].concat(), &line).contains('\u{1b}'), "{never:?}");
+    }
+    let allowed =
+        line.replace(r#""Type""#, r#""egress_allowed_by":[{"name":"web","namespace":"shop","kind":"K"}],"Type""#);
+    let printed = shown(&["-r", "-", "--print-policy-names", "--policy", "shop/web"], &allowed);
+    assert!(printed.ends_with(" FORWARDED BY K shop/web (egress) (TCP)\n"), "{printed}");
+}
+
+#[test]
+fn raw_filters_are_printed_in_place_of_flows_and_taken_as_lists() {
+    let printed = shown(&["--print-raw-filters", "--from-pod", "shop/web", "--not", "--protocol", "udp"], "");
+    assert_eq!(
+        printed,
+        "allowlist:\n    - '{\"source_pod\":[\"shop/web\"]}'\ndenylist:\n    - '{\"protocol\":[\"udp\"]}'\n"
+    );
+    let lists =
+        ["-r", "-", "-j", "--allowlist", r#"{"source_pod":["shop/web"]}"#, "--denylist", r#"{"protocol":["udp"]}"#];
+    assert_eq!(uuids(&shown(&lists, &three())), ["u1"]);
+    assert_eq!(shown(&["--print-raw-filters"], ""), "{}\n");
+    let refused = flowdump(&["-r", "-", "--allowlist", r#"{"sourcepod":["x"]}"#], "");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("invalid value for --allowlist: unknown field `sourcepod`"));
+}

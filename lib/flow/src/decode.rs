@@ -419,6 +419,7 @@ fn ip(source: Option<IpAddr>, destination: Option<IpAddr>) -> Option<Ip> {
         source: Some(Lenient::Known(source)),
         destination: Some(Lenient::Known(destination)),
         version: if source.is_ipv4() { IpVersion::V4 } else { IpVersion::V6 },
+        ..Ip::default()
     })
 }
 

@@ -132,7 +132,9 @@ impl DropReason {
         self.known().map_or_else(|| Cow::Owned(self.0.to_string()), |reason| Cow::Borrowed(reason.2))
     }
 
-    fn from_name(name: &str) -> Option<Self> {
+    /// The reason of a name in JSON.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
         REASONS.iter().find(|reason| reason.1 == name).map(|reason| Self(reason.0.into()))
     }
 }

@@ -23,6 +23,7 @@ mod print;
 mod read;
 mod resolve;
 mod summary;
+mod summary7;
 mod text;
 mod time;
 mod uuid;
@@ -40,10 +41,14 @@ pub use extra::{ConnectionExtra, Extensions, Extra, FlagNames};
 pub use filter::{Filter, FilterBuilder, FilterError, FilterFlag, PodPattern, SlotSet};
 pub use layer4::{Icmp, Layer4, Ports, Tcp, TcpFlags};
 pub use layer7::{Dns, Grpc, Http, HttpHeader, Kafka, L7Extra, Layer7, Tls};
-pub use model::{Endpoint, Ethernet, EventType, Flow, Interface, Ip, LostEvents, NodeStatus, Policy, Record, Workload};
-pub use print::{Format, MAX_TEXT_LINE, Printer, PrinterOptions};
+pub use model::{
+    Endpoint, Ethernet, EventType, Flow, Interface, Ip, IpTraceId, LostEvents, NodeStatus, Policy, Record,
+    TraceContext, TraceParent, Workload,
+};
+pub use print::{Format, MAX_TEXT_LINE, Printer, PrinterOptions, TimeFormat};
 pub use read::{BadLine, LineBuffer, MAX_LINE, parse};
 pub use resolve::{Resolver, Service};
+pub use summary7::summary_of_layer7;
 pub use text::{Lenient, Mac};
 pub use time::Time;
 pub use uuid::{FlowId, FlowIds};

@@ -90,6 +90,9 @@ pub struct Flow {
     /// The node that saw it.
     #[serde(default, alias = "nodeName", deserialize_with = "wire::nullable", skip_serializing_if = "is_empty")]
     pub node_name: Arc<str>,
+    /// Labels of the node that saw it, as `key=value`; Cilium tells them.
+    #[serde(default, alias = "nodeLabels", deserialize_with = "wire::nullable", skip_serializing_if = "Vec::is_empty")]
+    pub node_labels: Vec<String>,
     /// DNS names of the source.
     #[serde(
         default,
@@ -127,6 +130,12 @@ pub struct Flow {
     /// Where it was seen.
     #[serde(default, alias = "traceObservationPoint", skip_serializing_if = "is_zero")]
     pub trace_observation_point: ObservationPoint,
+    /// The trace of its request, where headers told one.
+    #[serde(default, alias = "traceContext", skip_serializing_if = "Option::is_none")]
+    pub trace_context: Option<Box<TraceContext>>,
+    /// The trace that an IP option told.
+    #[serde(default, alias = "ipTraceId", skip_serializing_if = "Option::is_none")]
+    pub ip_trace_id: Option<IpTraceId>,
     /// Why it was dropped.
     #[serde(default, alias = "dropReasonDesc", skip_serializing_if = "is_zero")]
     pub drop_reason_desc: DropReason,
@@ -228,12 +237,51 @@ pub struct Ip {
     /// Source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Lenient<IpAddr>>,
+    /// What the source was translated to.
+    #[serde(default, alias = "sourceXlated", skip_serializing_if = "Option::is_none")]
+    pub source_xlated: Option<Lenient<IpAddr>>,
     /// Destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<Lenient<IpAddr>>,
     /// Version.
     #[serde(default, rename = "ipVersion", alias = "ip_version", skip_serializing_if = "is_zero")]
     pub version: IpVersion,
+    /// Whether it was encrypted between nodes.
+    #[serde(default, deserialize_with = "wire::nullable", skip_serializing_if = "is_zero")]
+    pub encrypted: bool,
+}
+
+/// Where a request belongs in a trace of OpenTelemetry and the like.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceContext {
+    /// What it is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<TraceParent>,
+}
+
+/// What a request is a part of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceParent {
+    /// Identifier of the trace.
+    #[serde(default, alias = "traceId", deserialize_with = "wire::nullable", skip_serializing_if = "String::is_empty")]
+    pub trace_id: String,
+}
+
+/// A trace that an IP option told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IpTraceId {
+    /// Its identifier.
+    #[serde(
+        default,
+        alias = "traceId",
+        deserialize_with = "wire::integer",
+        serialize_with = "wire::as_string",
+        skip_serializing_if = "is_zero"
+    )]
+    pub trace_id: u64,
+    /// The type of the option.
+    #[serde(default, alias = "ipOptionType", deserialize_with = "wire::integer", skip_serializing_if = "is_zero")]
+    pub ip_option_type: u32,
 }
 
 /// One end of a flow.

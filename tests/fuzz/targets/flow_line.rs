@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(Some(record)) = parse(bytes) else { return };
     for format in [Format::Compact, Format::Dict, Format::Table, Format::Jsonl] {
         let mut out = Vec::new();
-        let mut printer = Printer::new(PrinterOptions { format, node_name: true, colour: false });
+        let mut printer = Printer::new(PrinterOptions { format, node_name: true, policy_names: true, ..PrinterOptions::default() });
         if printer.print(&record, None, &mut out).is_err() {
             continue;
         }

@@ -1,140 +1,16 @@
 //! From flags to a filter, in the order they were given.
 
-use std::net::IpAddr;
-use std::ops::RangeInclusive;
+use std::sync::Arc;
 
-use ipnet::IpNet;
-
-use super::label::Selector;
-use super::pod::PodPattern;
-use super::{Alternative, End, Filter, Protocol};
-use crate::enums::{IpVersion, TrafficDirection, Verdict};
+use super::flag::{FilterFlag, exclude_each_other};
+use super::message::{Beyond, EventType, Experimental, FlowFilter, Header, Interface, Workload};
+use super::{Alternative, Filter, Messages, compile};
+use crate::drop_reason::DropReason;
+use crate::enums::{IpVersion, TrafficDirection, Verdict, event_type};
 use crate::layer4::TcpFlags;
+use crate::print::{POINTS, RESERVED};
 
-/// A flag that filters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FilterFlag {
-    /// `--pod`
-    Pod,
-    /// `--from-pod`
-    FromPod,
-    /// `--to-pod`
-    ToPod,
-    /// `--namespace`
-    Namespace,
-    /// `--from-namespace`
-    FromNamespace,
-    /// `--to-namespace`
-    ToNamespace,
-    /// `--all-namespaces`; its value does not matter
-    AllNamespaces,
-    /// `--label`
-    Label,
-    /// `--from-label`
-    FromLabel,
-    /// `--to-label`
-    ToLabel,
-    /// `--ip`
-    Ip,
-    /// `--from-ip`
-    FromIp,
-    /// `--to-ip`
-    ToIp,
-    /// `--port`
-    Port,
-    /// `--from-port`
-    FromPort,
-    /// `--to-port`
-    ToPort,
-    /// `--protocol`
-    Protocol,
-    /// `--verdict`
-    Verdict,
-    /// `--traffic-direction`
-    TrafficDirection,
-    /// `--tcp-flags`
-    TcpFlags,
-    /// `--ip-version`, `-4`, `-6`
-    IpVersion,
-}
-
-impl FilterFlag {
-    /// All of them.
-    pub const ALL: [Self; 21] = [
-        Self::Pod,
-        Self::FromPod,
-        Self::ToPod,
-        Self::Namespace,
-        Self::FromNamespace,
-        Self::ToNamespace,
-        Self::AllNamespaces,
-        Self::Label,
-        Self::FromLabel,
-        Self::ToLabel,
-        Self::Ip,
-        Self::FromIp,
-        Self::ToIp,
-        Self::Port,
-        Self::FromPort,
-        Self::ToPort,
-        Self::Protocol,
-        Self::Verdict,
-        Self::TrafficDirection,
-        Self::TcpFlags,
-        Self::IpVersion,
-    ];
-
-    /// Its name, without the dashes.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Pod => "pod",
-            Self::FromPod => "from-pod",
-            Self::ToPod => "to-pod",
-            Self::Namespace => "namespace",
-            Self::FromNamespace => "from-namespace",
-            Self::ToNamespace => "to-namespace",
-            Self::AllNamespaces => "all-namespaces",
-            Self::Label => "label",
-            Self::FromLabel => "from-label",
-            Self::ToLabel => "to-label",
-            Self::Ip => "ip",
-            Self::FromIp => "from-ip",
-            Self::ToIp => "to-ip",
-            Self::Port => "port",
-            Self::FromPort => "from-port",
-            Self::ToPort => "to-port",
-            Self::Protocol => "protocol",
-            Self::Verdict => "verdict",
-            Self::TrafficDirection => "traffic-direction",
-            Self::TcpFlags => "tcp-flags",
-            Self::IpVersion => "ip-version",
-        }
-    }
-}
-
-/// Flags of which not both can be given: a bare one asks for either end, and would be one thing at one end and two at
-/// the other. As Hubble has them.
-const CONFLICTS: &[(FilterFlag, &[FilterFlag])] = &[
-    (FilterFlag::Pod, &[FilterFlag::FromPod, FilterFlag::ToPod]),
-    (
-        FilterFlag::Namespace,
-        &[
-            FilterFlag::FromNamespace,
-            FilterFlag::ToNamespace,
-            FilterFlag::AllNamespaces,
-            FilterFlag::FromPod,
-            FilterFlag::ToPod,
-        ],
-    ),
-    (
-        FilterFlag::AllNamespaces,
-        &[FilterFlag::FromNamespace, FilterFlag::ToNamespace, FilterFlag::FromPod, FilterFlag::ToPod],
-    ),
-    (FilterFlag::Label, &[FilterFlag::FromLabel, FilterFlag::ToLabel]),
-    (FilterFlag::Ip, &[FilterFlag::FromIp, FilterFlag::ToIp]),
-    (FilterFlag::Port, &[FilterFlag::FromPort, FilterFlag::ToPort]),
-];
+use FilterFlag as F;
 
 /// What is wrong with the flags of a filter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -149,6 +25,14 @@ pub enum FilterError {
         /// Why, and what could be.
         reason: String,
     },
+    /// A list of messages cannot be read, or a field of one cannot be meant.
+    #[error("invalid value for --{flag}: {reason}")]
+    List {
+        /// The flag, without its dashes.
+        flag: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// Two flags exclude each other.
     #[error("--{first} and --{second} cannot be combined: say --from-... and --to-... for each end")]
     Conflict {
@@ -157,17 +41,23 @@ pub enum FilterError {
         /// The other.
         second: &'static str,
     },
-    /// A pod lies in none of the namespaces asked for.
+    /// A pod or service lies in none of the namespaces asked for.
     #[error("--{flag} {value} lies outside of --{namespace_flag} {namespace}")]
     OtherNamespace {
-        /// The flag of the pod.
+        /// The flag of the pod or service.
         flag: &'static str,
-        /// The pod.
+        /// Its value.
         value: String,
         /// The flag of the namespace.
         namespace_flag: &'static str,
         /// The namespace.
         namespace: String,
+    },
+    /// Flags that are right for themselves cannot be meant together.
+    #[error("these filters cannot be combined: {reason}")]
+    Together {
+        /// Why.
+        reason: String,
     },
 }
 
@@ -181,52 +71,10 @@ pub struct FilterBuilder {
 /// Flags on one side of `--not`.
 #[derive(Clone, Debug, Default)]
 struct Flags {
-    given: Vec<FilterFlag>,
-    /// `--pod` and its like, as given, since namespaces are put before them only in the end.
-    pods: Ends<String>,
-    namespaces: Ends<Option<String>>,
-    labels: Ends<Selector>,
-    addresses: Ends<IpNet>,
-    ports: Ends<RangeInclusive<u16>>,
-    protocols: Vec<Protocol>,
-    verdicts: Vec<Verdict>,
-    directions: Vec<TrafficDirection>,
-    tcp_flags: Vec<TcpFlags>,
-    ip_versions: Vec<IpVersion>,
-}
-
-/// Which bare flags are about the source in an alternative, and not about the destination. A pod and its namespace go
-/// together.
-#[derive(Clone, Copy, Debug)]
-struct BareAtSource {
-    pods: bool,
-    labels: bool,
-    addresses: bool,
-    ports: bool,
-}
-
-impl BareAtSource {
-    /// How many there are.
-    const CRITERIA: u8 = 4;
-
-    /// One of the ways to choose, by number.
-    const fn new(choice: u8) -> Self {
-        Self { pods: choice & 1 == 0, labels: choice & 2 == 0, addresses: choice & 4 == 0, ports: choice & 8 == 0 }
-    }
-}
-
-/// Values of a bare flag and of its two variants.
-#[derive(Clone, Debug)]
-struct Ends<T> {
-    either: Vec<T>,
-    from: Vec<T>,
-    to: Vec<T>,
-}
-
-impl<T> Default for Ends<T> {
-    fn default() -> Self {
-        Self { either: Vec::new(), from: Vec::new(), to: Vec::new() }
-    }
+    /// In their order.
+    given: Vec<(F, String)>,
+    /// Messages that were given as they are.
+    list: Vec<FlowFilter>,
 }
 
 impl FilterBuilder {
@@ -236,198 +84,355 @@ impl FilterBuilder {
     /// When the value cannot be meant, or the flag excludes one that was given before.
     pub fn add(&mut self, negated: bool, flag: FilterFlag, value: &str) -> Result<(), FilterError> {
         let flags = if negated { &mut self.deny } else { &mut self.allow };
-        flags.check_conflicts(flag)?;
-        flags.given.push(flag);
-        flags.add(flag, value).map_err(|reason| FilterError::Value {
-            flag: flag.name(),
-            value: value.to_owned(),
-            reason,
-        })
+        if let Some((given, _)) = flags.given.iter().find(|(given, _)| exclude_each_other(*given, flag)) {
+            return Err(FilterError::Conflict { first: given.name(), second: flag.name() });
+        }
+        let wrong = |reason| FilterError::Value { flag: flag.name(), value: value.to_owned(), reason };
+        if is_namespace(flag) {
+            namespace(flag, value).map_err(wrong)?;
+        } else {
+            // By itself, so that an error names this flag.
+            let mut message = FlowFilter::default();
+            put(&mut message, flag, value, true).map_err(wrong)?;
+            compile::alternative(&message).map_err(|(_, _, reason)| wrong(reason))?;
+        }
+        flags.given.push((flag, value.to_owned()));
+        Ok(())
+    }
+
+    /// Adds messages of Hubble's (`FlowFilter`, as JSON) to what is shown, or to what is left out.
+    ///
+    /// # Errors
+    /// When it is no such JSON, has a field that is not known, or one whose value cannot be meant.
+    pub fn add_list(&mut self, deny: bool, json: &str) -> Result<(), FilterError> {
+        let (flags, flag) = if deny { (&mut self.deny, "denylist") } else { (&mut self.allow, "allowlist") };
+        let wrong = |reason| FilterError::List { flag, reason };
+        let list = FlowFilter::list(json).map_err(wrong)?;
+        if list.is_empty() {
+            return Err(wrong("there is no FlowFilter in it: {} is one that means every flow".to_owned()));
+        }
+        for message in &list {
+            compile::alternative(message)
+                .map_err(|(field, value, reason)| wrong(format!("{field}: {value:?}: {reason}")))?;
+        }
+        flags.list.extend(list);
+        Ok(())
     }
 
     /// The filter.
     ///
     /// # Errors
-    /// When a pod lies in none of the namespaces asked for.
+    /// When a pod or service lies in none of the namespaces asked for, or criteria exclude each other.
     pub fn build(self) -> Result<Filter, FilterError> {
-        Ok(Filter { allow: self.allow.alternatives()?, deny: self.deny.alternatives()? })
+        let messages = Messages { allow: self.allow.messages()?, deny: self.deny.messages()? };
+        let compiled = |messages: &[FlowFilter]| -> Result<Vec<Alternative>, FilterError> {
+            messages
+                .iter()
+                .map(|message| compile::alternative(message).map_err(|(.., reason)| FilterError::Together { reason }))
+                .collect()
+        };
+        Ok(Filter { allow: compiled(&messages.allow)?, deny: compiled(&messages.deny)?, messages: Arc::new(messages) })
     }
+}
+
+/// Criteria of one end: the bare flag, and those of the source and of the destination.
+const ENDS: &[(F, F, F)] = &[
+    (F::Service, F::FromService, F::ToService),
+    (F::Workload, F::FromWorkload, F::ToWorkload),
+    (F::Label, F::FromLabel, F::ToLabel),
+    (F::Identity, F::FromIdentity, F::ToIdentity),
+    (F::Cluster, F::FromCluster, F::ToCluster),
+    (F::Ip, F::FromIp, F::ToIp),
+    (F::Fqdn, F::FromFqdn, F::ToFqdn),
+    (F::Port, F::FromPort, F::ToPort),
+];
+
+/// The flags of pods, as above.
+const PODS: (F, F, F) = (F::Pod, F::FromPod, F::ToPod);
+/// Those of services.
+const SERVICES: (F, F, F) = (F::Service, F::FromService, F::ToService);
+
+const fn is_namespace(flag: F) -> bool {
+    matches!(
+        flag,
+        F::Namespace | F::FromNamespace | F::ToNamespace | F::AllNamespaces | F::FromAllNamespaces | F::ToAllNamespaces
+    )
+}
+
+/// Which of three flags asks for this end in an alternative in which the bare one is about the source, or is not.
+const fn asks((bare, from, to): (F, F, F), flag: F, bare_is_source: bool, is_source: bool) -> bool {
+    let own = if is_source { from } else { to };
+    flag as u8 == own as u8 || (flag as u8 == bare as u8 && bare_is_source == is_source)
 }
 
 impl Flags {
-    fn check_conflicts(&self, flag: FilterFlag) -> Result<(), FilterError> {
-        let excludes =
-            |a: FilterFlag, b: FilterFlag| CONFLICTS.iter().any(|(bare, others)| *bare == a && others.contains(&b));
-        match self.given.iter().find(|given| excludes(**given, flag) || excludes(flag, **given)) {
-            Some(given) => Err(FilterError::Conflict { first: given.name(), second: flag.name() }),
-            None => Ok(()),
-        }
-    }
-
-    fn add(&mut self, flag: FilterFlag, value: &str) -> Result<(), String> {
-        match flag {
-            FilterFlag::Pod => self.pods.either.push(pod(value)?),
-            FilterFlag::FromPod => self.pods.from.push(pod(value)?),
-            FilterFlag::ToPod => self.pods.to.push(pod(value)?),
-            FilterFlag::Namespace => self.namespaces.either.push(Some(namespace(value)?)),
-            FilterFlag::FromNamespace => self.namespaces.from.push(Some(namespace(value)?)),
-            FilterFlag::ToNamespace => self.namespaces.to.push(Some(namespace(value)?)),
-            FilterFlag::AllNamespaces => self.namespaces.either.push(None),
-            FilterFlag::Label => self.labels.either.push(value.parse()?),
-            FilterFlag::FromLabel => self.labels.from.push(value.parse()?),
-            FilterFlag::ToLabel => self.labels.to.push(value.parse()?),
-            FilterFlag::Ip => self.addresses.either.push(address(value)?),
-            FilterFlag::FromIp => self.addresses.from.push(address(value)?),
-            FilterFlag::ToIp => self.addresses.to.push(address(value)?),
-            FilterFlag::Port => self.ports.either.push(ports(value)?),
-            FilterFlag::FromPort => self.ports.from.push(ports(value)?),
-            FilterFlag::ToPort => self.ports.to.push(ports(value)?),
-            FilterFlag::Protocol => self.protocols.push(protocol(value)?),
-            FilterFlag::Verdict => self.verdicts.push(verdict(value)?),
-            FilterFlag::TrafficDirection => self.directions.push(direction(value)?),
-            FilterFlag::TcpFlags => self.tcp_flags.push(tcp_flags(value)?),
-            FilterFlag::IpVersion => self.ip_versions.push(ip_version(value)?),
-        }
-        Ok(())
-    }
-
-    /// One alternative, and two for each bare flag, which asks for either end: for two such flags four, and so on.
-    fn alternatives(self) -> Result<Vec<Alternative>, FilterError> {
-        let mut alternatives = Vec::new();
-        if self.given.is_empty() {
-            return Ok(alternatives);
-        }
-        for choice in 0..1 << BareAtSource::CRITERIA {
-            let alternative = self.alternative(BareAtSource::new(choice))?;
-            if !alternatives.contains(&alternative) {
-                alternatives.push(alternative);
-            }
-        }
-        Ok(alternatives)
-    }
-
-    /// The alternative in which some bare flags ask for the source, and the others for the destination.
-    fn alternative(&self, bare: BareAtSource) -> Result<Alternative, FilterError> {
-        Ok(Alternative {
-            source: self.end(bare, true)?,
-            destination: self.end(bare, false)?,
-            protocols: self.protocols.clone(),
-            verdicts: self.verdicts.clone(),
-            directions: self.directions.clone(),
-            tcp_flags: self.tcp_flags.clone(),
-            ip_versions: self.ip_versions.clone(),
-        })
-    }
-
-    fn end(&self, bare: BareAtSource, is_source: bool) -> Result<End, FilterError> {
-        Ok(End {
-            pods: self.pods(bare.pods == is_source, is_source)?,
-            labels: self.labels.values(bare.labels == is_source, is_source),
-            addresses: self.addresses.values(bare.addresses == is_source, is_source),
-            ports: self.ports.values(bare.ports == is_source, is_source),
-        })
-    }
-
-    /// Patterns of one end: a pod without a namespace is of those asked for, and namespaces alone mean all their pods.
-    fn pods(&self, with_bare: bool, is_source: bool) -> Result<Vec<PodPattern>, FilterError> {
-        let pods = self.pods.values(with_bare, is_source);
-        let namespaces = self.namespaces.values(with_bare, is_source);
-        let whole =
-            |namespace: &Option<String>| namespace.as_deref().map_or_else(PodPattern::any, PodPattern::namespace);
-        if pods.is_empty() {
-            return Ok(namespaces.iter().map(whole).collect());
-        }
-        let mut patterns = Vec::new();
-        for pod in &pods {
-            match pod.split_once('/') {
-                Some((own, _)) => {
-                    let outside = namespaces.iter().flatten().find(|wanted| !own.is_empty() && *wanted != own);
-                    if let Some(outside) = outside {
-                        return Err(self.other_namespace(pod, outside, is_source));
-                    }
-                    patterns.extend(PodPattern::parse(pod));
+    /// One message, and two for each bare flag, which asks for either end: for two such flags four, and so on. Those that
+    /// were given as they are come after them.
+    fn messages(self) -> Result<Vec<FlowFilter>, FilterError> {
+        let mut messages = Vec::new();
+        if !self.given.is_empty() {
+            let given = |flag: F| self.given.iter().any(|(given, _)| *given == flag);
+            // A pod and its namespace go together.
+            let mut bare: Vec<F> = ENDS.iter().map(|(bare, ..)| *bare).filter(|bare| given(*bare)).collect();
+            bare.push(F::Pod);
+            for choice in 0..1u32 << bare.len() {
+                let at_destination: Vec<F> = bare
+                    .iter()
+                    .enumerate()
+                    .filter(|(place, _)| choice >> place & 1 == 1)
+                    .map(|(_, flag)| *flag)
+                    .collect();
+                let message = self.message(&at_destination)?;
+                if !messages.contains(&message) {
+                    messages.push(message);
                 }
-                None if namespaces.is_empty() => patterns.extend(PodPattern::parse(pod)),
-                None => patterns.extend(namespaces.iter().filter_map(|namespace| {
-                    PodPattern::parse(&format!("{}/{pod}", namespace.as_deref().unwrap_or_default()))
-                })),
             }
         }
-        Ok(patterns)
+        messages.extend(self.list);
+        Ok(messages)
     }
 
-    fn other_namespace(&self, pod: &str, namespace: &str, is_source: bool) -> FilterError {
-        let flag = |bare: bool, either, from, to| match (bare, is_source) {
-            (true, _) => either,
-            (false, true) => from,
-            (false, false) => to,
+    /// The message in which some bare flags ask for the destination, and the others for the source.
+    fn message(&self, at_destination: &[F]) -> Result<FlowFilter, FilterError> {
+        let mut message = FlowFilter::default();
+        for (flag, value) in &self.given {
+            let is_end = |ends: &(F, F, F)| [ends.0, ends.1, ends.2].contains(flag);
+            if is_namespace(*flag) || is_end(&PODS) || is_end(&SERVICES) {
+                continue;
+            }
+            let at_source = !at_destination.contains(flag);
+            put(&mut message, *flag, value, at_source).map_err(|reason| FilterError::Together { reason })?;
+        }
+        for is_source in [true, false] {
+            let (pods, services) = self.names(at_destination, is_source)?;
+            let (to_pods, to_services) = match is_source {
+                true => (&mut message.source_pod, &mut message.source_service),
+                false => (&mut message.destination_pod, &mut message.destination_service),
+            };
+            (*to_pods, *to_services) = (pods, services);
+        }
+        Ok(message)
+    }
+
+    /// Pods and services of one end: one without a namespace is of those asked for, and namespaces alone mean all their
+    /// pods.
+    fn names(&self, at_destination: &[F], is_source: bool) -> Result<(Vec<String>, Vec<String>), FilterError> {
+        let bare_is_source = |bare: F| !at_destination.contains(&bare);
+        let of = |flags: (F, F, F)| -> Vec<&(F, String)> {
+            let asks = |given: &&(F, String)| asks(flags, given.0, bare_is_source(flags.0), is_source);
+            self.given.iter().filter(asks).collect()
         };
-        let bare_pod = self.pods.either.iter().any(|bare| bare == pod);
-        let bare_namespace = self.namespaces.either.iter().flatten().any(|bare| bare == namespace);
-        FilterError::OtherNamespace {
-            flag: flag(bare_pod, "pod", "from-pod", "to-pod"),
-            value: pod.to_owned(),
-            namespace_flag: flag(bare_namespace, "namespace", "from-namespace", "to-namespace"),
-            namespace: namespace.to_owned(),
+        // A namespace goes with the pods, or with the services where no pod is asked for at all.
+        let any_given =
+            |flags: (F, F, F)| self.given.iter().any(|given| [flags.0, flags.1, flags.2].contains(&given.0));
+        let namespaces = |with: F| -> Vec<&(F, String)> {
+            let own =
+                if is_source { [F::FromNamespace, F::FromAllNamespaces] } else { [F::ToNamespace, F::ToAllNamespaces] };
+            let bare = bare_is_source(with) == is_source;
+            let asks = |given: &&(F, String)| {
+                own.contains(&given.0) || (bare && matches!(given.0, F::Namespace | F::AllNamespaces))
+            };
+            self.given.iter().filter(asks).collect()
+        };
+        let (pods, services) = (of(PODS), of(SERVICES));
+        if pods.is_empty() && services.is_empty() {
+            let with = if any_given(PODS) || !any_given(SERVICES) { F::Pod } else { F::Service };
+            let whole = namespaces(with).iter().map(|given| format!("{}/", given.1)).collect();
+            return Ok((whole, Vec::new()));
+        }
+        Ok((qualified(&pods, &namespaces(F::Pod))?, qualified(&services, &namespaces(F::Service))?))
+    }
+}
+
+/// Puts namespaces before names that have none.
+fn qualified(names: &[&(F, String)], namespaces: &[&(F, String)]) -> Result<Vec<String>, FilterError> {
+    let mut full = Vec::new();
+    for (flag, name) in names {
+        match name.split_once('/') {
+            Some((own, _)) => {
+                let outside = |wanted: &&&(F, String)| !own.is_empty() && !wanted.1.is_empty() && wanted.1 != own;
+                if let Some((namespace_flag, namespace)) = namespaces.iter().find(outside) {
+                    return Err(FilterError::OtherNamespace {
+                        flag: flag.name(),
+                        value: name.clone(),
+                        namespace_flag: namespace_flag.name(),
+                        namespace: namespace.clone(),
+                    });
+                }
+                full.push(name.clone());
+            }
+            None if namespaces.is_empty() => full.push(name.clone()),
+            None => full.extend(namespaces.iter().map(|(_, namespace)| format!("{namespace}/{name}"))),
         }
     }
+    Ok(full)
 }
 
-impl<T: Clone> Ends<T> {
-    fn values(&self, with_bare: bool, is_source: bool) -> Vec<T> {
-        let own = if is_source { &self.from } else { &self.to };
-        let bare = if with_bare { self.either.as_slice() } else { &[] };
-        bare.iter().chain(own).cloned().collect()
+fn namespace(flag: F, value: &str) -> Result<(), String> {
+    let all = matches!(flag, F::AllNamespaces | F::FromAllNamespaces | F::ToAllNamespaces);
+    if all == value.is_empty() && !value.contains('/') {
+        return Ok(());
+    }
+    Err("expected the name of a namespace".to_owned())
+}
+
+/// Puts a flag into a message; one that is bare at the source, or at the destination.
+fn put(message: &mut FlowFilter, flag: F, value: &str, bare_is_source: bool) -> Result<(), String> {
+    let text = || value.to_owned();
+    let is_source = ENDS
+        .iter()
+        .chain([&PODS])
+        .find_map(|ends| match flag {
+            _ if flag == ends.1 => Some(true),
+            _ if flag == ends.2 => Some(false),
+            _ => None,
+        })
+        .unwrap_or(bare_is_source);
+    macro_rules! end {
+        ($source:ident, $destination:ident, $value:expr) => {
+            if is_source { message.$source.push($value) } else { message.$destination.push($value) }
+        };
+    }
+    match flag {
+        F::Namespace
+        | F::FromNamespace
+        | F::ToNamespace
+        | F::AllNamespaces
+        | F::FromAllNamespaces
+        | F::ToAllNamespaces => {}
+        F::Pod | F::FromPod | F::ToPod => end!(source_pod, destination_pod, text()),
+        F::Service | F::FromService | F::ToService => end!(source_service, destination_service, text()),
+        F::Workload | F::FromWorkload | F::ToWorkload => {
+            end!(source_workload, destination_workload, workload(value)?);
+        }
+        F::Label | F::FromLabel | F::ToLabel => end!(source_label, destination_label, text()),
+        F::Identity | F::FromIdentity | F::ToIdentity => {
+            end!(source_identity, destination_identity, identity(value)?);
+        }
+        F::Cluster | F::FromCluster | F::ToCluster => end!(source_cluster_name, destination_cluster_name, text()),
+        F::Ip | F::FromIp | F::ToIp => end!(source_ip, destination_ip, text()),
+        F::SnatIp => message.source_ip_xlated.push(text()),
+        F::Fqdn | F::FromFqdn | F::ToFqdn => end!(source_fqdn, destination_fqdn, text()),
+        F::Port | F::FromPort | F::ToPort => end!(source_port, destination_port, text()),
+        F::Protocol => message.protocol.push(text()),
+        F::TcpFlags => message.tcp_flags.push(tcp_flags(value)?),
+        F::IpVersion => message.ip_version.push(ip_version(value)?),
+        F::Encrypted => message.encrypted.push(true),
+        F::Unencrypted => message.encrypted.push(false),
+        F::Type => message.event_type.push(event_type(value)?),
+        F::Verdict => message.verdict.push(verdict(value)?),
+        F::DropReason => message.drop_reason_desc.push(drop_reason(value)?),
+        F::TrafficDirection => message.traffic_direction.push(direction(value)?),
+        F::Reply => message.reply.push(value.parse().map_err(|_| "expected true or false".to_owned())?),
+        F::Interface if value.is_empty() => return Err("expected the name of an interface".to_owned()),
+        F::Interface => message.interface.push(Interface { index: 0, name: text() }),
+        F::NodeName => message.node_name.push(text()),
+        F::NodeLabel => message.node_labels.push(text()),
+        F::Uuid => message.uuid.push(text()),
+        F::TraceId => message.trace_id.push(text()),
+        F::IpTraceId => {
+            let id = value.parse().ok().filter(|id| *id != 0);
+            message.ip_trace_id.push(id.ok_or_else(|| "expected a number above 0".to_owned())?);
+        }
+        F::HttpStatus => message.http_status_code.push(text()),
+        F::HttpMethod if value.is_empty() => return Err("expected a method such as GET".to_owned()),
+        F::HttpMethod => message.http_method.push(text()),
+        F::HttpPath => message.http_path.push(text()),
+        F::HttpUrl => message.http_url.push(text()),
+        F::HttpHeader => message.http_header.push(header(value)?),
+        F::DnsQuery => message.dns_query.push(text()),
+        F::CelExpression => experimental(&mut message.experimental, text()),
+        F::Policy => beyond(&mut message.chainkit, |beyond| &mut beyond.policy, text()),
+        F::Sni => beyond(&mut message.chainkit, |beyond| &mut beyond.sni, text()),
+        F::Latency => beyond(&mut message.chainkit, |beyond| &mut beyond.latency, text()),
+        F::MinBytes => beyond(&mut message.chainkit, |beyond| &mut beyond.min_bytes, text()),
+    }
+    Ok(())
+}
+
+fn experimental(experimental: &mut Experimental, text: String) {
+    experimental.cel_expression.push(text);
+}
+
+fn beyond(beyond: &mut Beyond, field: fn(&mut Beyond) -> &mut Vec<String>, text: String) {
+    field(beyond).push(text);
+}
+
+/// `[KIND/][NAME]`, as Hubble has it.
+fn workload(value: &str) -> Result<Workload, String> {
+    let (kind, name) = value.split_once('/').unwrap_or(("", value));
+    if kind.is_empty() && name.is_empty() {
+        return Err("expected NAME, KIND/NAME such as Deployment/web, or KIND/".to_owned());
+    }
+    Ok(Workload { name: name.to_owned(), kind: kind.to_owned() })
+}
+
+/// A number, or the name of a reserved identity.
+fn identity(value: &str) -> Result<u32, String> {
+    let reserved =
+        RESERVED.iter().skip(1).position(|name| *name == value).and_then(|place| u32::try_from(place + 1).ok());
+    reserved
+        .or_else(|| value.parse().ok())
+        .ok_or_else(|| format!("expected a number, or one of {}", RESERVED.get(1..).unwrap_or_default().join(", ")))
+}
+
+fn header(value: &str) -> Result<Header, String> {
+    match value.split_once(':') {
+        Some((key, value)) if !(key.is_empty() && value.is_empty()) => {
+            Ok(Header { key: key.to_owned(), value: value.to_owned() })
+        }
+        _ => Err("expected NAME:VALUE; without one of them it may be any".to_owned()),
     }
 }
 
-fn pod(value: &str) -> Result<String, String> {
-    match PodPattern::parse(value) {
-        Some(_) => Ok(value.to_owned()),
-        None => Err("expected [NAMESPACE/]NAME, or NAMESPACE/ for all pods of a namespace".to_owned()),
-    }
-}
+/// Types of events (cilium, `pkg/monitor/api/types.go`), which an agent's own are not.
+const TYPES: [(&str, i32); 6] = [
+    ("drop", event_type::DROP),
+    ("capture", 3),
+    ("trace", event_type::TRACE),
+    ("policy-verdict", event_type::POLICY_VERDICT),
+    ("trace-sock", 7),
+    ("l7", event_type::L7),
+];
 
-fn namespace(value: &str) -> Result<String, String> {
-    if value.is_empty() || value.contains('/') {
-        return Err("expected the name of a namespace".to_owned());
-    }
-    Ok(value.to_owned())
-}
-
-fn address(value: &str) -> Result<IpNet, String> {
-    let network: Option<IpNet> =
-        if value.contains('/') { value.parse().ok() } else { value.parse::<IpAddr>().ok().map(IpNet::from) };
-    network.map(|network| network.trunc()).ok_or_else(|| "expected an IP address or CIDR".to_owned())
-}
-
-fn ports(value: &str) -> Result<RangeInclusive<u16>, String> {
-    let wrong = || "expected a port from 0 to 65535, or a range such as 8000-8100".to_owned();
-    let (low, high) = value.split_once('-').unwrap_or((value, value));
-    let port = |text: &str| {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        digits.then(|| text.parse::<u16>().ok()).flatten().ok_or_else(wrong)
+/// `TYPE[:SUBTYPE]`, each by name or number: of a trace the place, of a drop the reason.
+fn event_type(value: &str) -> Result<EventType, String> {
+    let (name, sub) = match value.split_once(':') {
+        Some((name, sub)) => (name, Some(sub)),
+        None => (value, None),
     };
-    let range = port(low)?..=port(high)?;
-    if range.is_empty() { Err("the range ends before it begins".to_owned()) } else { Ok(range) }
-}
-
-fn protocol(value: &str) -> Result<Protocol, String> {
-    match value.to_ascii_lowercase().as_str() {
-        "tcp" => Ok(Protocol::Tcp),
-        "udp" => Ok(Protocol::Udp),
-        "sctp" => Ok(Protocol::Sctp),
-        "icmp" => Ok(Protocol::Icmp),
-        "icmpv4" => Ok(Protocol::Icmp4),
-        "icmpv6" => Ok(Protocol::Icmp6),
-        "dns" | "http" | "kafka" => Err("it needs L7 visibility, which is not built yet".to_owned()),
-        _ => Err("expected tcp, udp, sctp, icmp, icmpv4 or icmpv6".to_owned()),
-    }
+    let number = |text: &str| text.parse().ok().filter(|number: &i32| *number >= 0);
+    let known = TYPES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    let kind = known.or_else(|| number(name)).ok_or_else(|| {
+        let names: Vec<&str> = TYPES.iter().map(|(name, _)| *name).collect();
+        format!("expected a number, or one of {}", names.join(", "))
+    })?;
+    let sub_type = sub.map(|sub| {
+        let point = || POINTS.iter().position(|point| *point == sub).and_then(|place| i32::try_from(place).ok());
+        let named = match kind {
+            event_type::TRACE => point(),
+            event_type::DROP => DropReason::from_name(&sub.to_ascii_uppercase()).map(|reason| reason.0),
+            _ => None,
+        };
+        named.or_else(|| number(sub)).ok_or_else(|| match kind {
+            event_type::TRACE => format!("unknown sub-type {sub:?}: use a number, or one of {}", POINTS.join(", ")),
+            event_type::DROP => format!("unknown sub-type {sub:?}: use a drop reason such as POLICY_DENIED"),
+            _ => format!("unknown sub-type {sub:?}: use a number"),
+        })
+    });
+    let sub_type = sub_type.transpose()?;
+    Ok(EventType { kind, match_sub_type: sub_type.is_some(), sub_type: sub_type.unwrap_or_default() })
 }
 
 fn verdict(value: &str) -> Result<Verdict, String> {
     Verdict::from_name(&value.to_ascii_uppercase())
         .ok_or_else(|| "expected FORWARDED, DROPPED, AUDIT, REDIRECTED, ERROR, TRACED or TRANSLATED".to_owned())
+}
+
+fn drop_reason(value: &str) -> Result<DropReason, String> {
+    DropReason::from_name(&value.to_ascii_uppercase()).ok_or_else(|| {
+        "expected a reason as flows have it, such as POLICY_DENIED or UNSUPPORTED_L3_PROTOCOL".to_owned()
+    })
 }
 
 fn direction(value: &str) -> Result<TrafficDirection, String> {
@@ -453,6 +458,7 @@ fn ip_version(value: &str) -> Result<IpVersion, String> {
     match value.to_ascii_lowercase().as_str() {
         "4" | "v4" | "ipv4" | "ip4" => Ok(IpVersion::V4),
         "6" | "v6" | "ipv6" | "ip6" => Ok(IpVersion::V6),
-        _ => Err("expected 4 or 6".to_owned()),
+        "none" => Ok(IpVersion::NotUsed),
+        _ => Err("expected 4, 6 or none".to_owned()),
     }
 }

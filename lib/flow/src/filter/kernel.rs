@@ -1,7 +1,8 @@
 //! What of a filter the kernel can decide before it copies an event.
 //!
 //! The kernel's filter must pass whatever this one would show: each criterion that goes in is implied by the filter, and
-//! what cannot be said soundly is left out. What is negated is left out altogether.
+//! what cannot be said soundly is left out. What is negated is left out altogether. Each alternative of a list that was
+//! given as messages is one like those of flags; expressions and what payload says are asked in user space alone.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -87,25 +88,30 @@ fn verdict_bits(alternative: &Alternative) -> Option<u32> {
 }
 
 fn version_bits(alternative: &Alternative) -> Option<u32> {
-    let bits = alternative.ip_versions.iter().fold(0, |bits, version| match version {
-        IpVersion::V4 => bits | protocol_bit::IPV4,
-        IpVersion::V6 => bits | protocol_bit::IPV6,
-        _ => bits,
-    });
+    let bits = alternative.ip_versions.iter().try_fold(0, |bits, version| match version {
+        IpVersion::V4 => Some(bits | protocol_bit::IPV4),
+        IpVersion::V6 => Some(bits | protocol_bit::IPV6),
+        // What is not IP always passes.
+        IpVersion::NotUsed | IpVersion::Other(_) => None,
+    })?;
     (bits != 0).then_some(bits)
 }
 
 fn protocol_bits(alternative: &Alternative) -> Option<u32> {
-    let bits = alternative.protocols.iter().fold(0, |bits, protocol| {
-        bits | match protocol {
-            Protocol::Tcp => protocol_bit::TCP,
-            Protocol::Udp => protocol_bit::UDP,
-            Protocol::Sctp => protocol_bit::SCTP,
-            Protocol::Icmp => protocol_bit::ICMP | protocol_bit::ICMPV6,
-            Protocol::Icmp4 => protocol_bit::ICMP,
-            Protocol::Icmp6 => protocol_bit::ICMPV6,
-        }
-    });
+    let bits = alternative.protocols.iter().try_fold(0, |bits, protocol| {
+        Some(
+            bits | match protocol {
+                Protocol::Tcp => protocol_bit::TCP,
+                Protocol::Udp => protocol_bit::UDP,
+                Protocol::Sctp => protocol_bit::SCTP,
+                Protocol::Icmp => protocol_bit::ICMP | protocol_bit::ICMPV6,
+                Protocol::Icmp4 => protocol_bit::ICMP,
+                Protocol::Icmp6 => protocol_bit::ICMPV6,
+                // What is in a packet is known only once it was read.
+                Protocol::Application(_) => return None,
+            },
+        )
+    })?;
     (bits != 0).then_some(bits)
 }
 

@@ -22,11 +22,6 @@ impl PodPattern {
         Some(Self { namespace, prefix: prefix.to_owned() })
     }
 
-    /// Every pod of a namespace.
-    pub(super) fn namespace(namespace: &str) -> Self {
-        Self { namespace: Some(namespace.to_owned()), prefix: String::new() }
-    }
-
     /// Every pod.
     pub(super) const fn any() -> Self {
         Self { namespace: None, prefix: String::new() }

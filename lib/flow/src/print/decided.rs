@@ -13,9 +13,9 @@ pub(super) fn is_denied(flow: &Flow) -> bool {
     matches!(flow.verdict, Verdict::Dropped | Verdict::Error | Verdict::Audit)
 }
 
-/// Appends to a verdict who denied; nothing where the flow was not denied or does not say.
-pub(super) fn push_denied_by(flow: &Flow, out: &mut Vec<u8>) {
-    if !is_denied(flow) {
+/// Appends to a verdict who denied, and who allowed if that is asked for; nothing where the flow does not say.
+pub(super) fn push_decided_by(flow: &Flow, allowed_too: bool, out: &mut Vec<u8>) {
+    if !is_denied(flow) && !allowed_too {
         return;
     }
     match told(flow) {

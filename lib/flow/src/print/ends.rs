@@ -1,5 +1,6 @@
 //! Hosts and identities of a flow.
 
+use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -51,8 +52,8 @@ fn end(flow: &Flow, side: Side) -> End<'_> {
 }
 
 /// Appends `NAMESPACE/POD:PORT`, or what takes its place: the service, DNS names, the address; without IP the Ethernet
-/// address.
-pub(super) fn push_host(flow: &Flow, side: Side, out: &mut Vec<u8>) {
+/// address. Where only numbers are wanted it is always the address.
+pub(super) fn push_host(flow: &Flow, side: Side, numeric: bool, out: &mut Vec<u8>) {
     let end = end(flow, side);
     if flow.ip.is_none() {
         if let Some(mac) = end.mac {
@@ -60,43 +61,52 @@ pub(super) fn push_host(flow: &Flow, side: Side, out: &mut Vec<u8>) {
         }
         return;
     }
-    let host = host(&end);
+    let start = out.len();
+    push_name(&end, numeric, out);
     if end.port == 0 {
-        return push_visible(out, &host);
+        return;
     }
     // As net.JoinHostPort of Go.
-    let brackets = host.contains(':') || host.contains('%');
-    if brackets {
-        out.push(b'[');
-    }
-    push_visible(out, &host);
-    if brackets {
+    if out.get(start..).is_some_and(|host| host.contains(&b':') || host.contains(&b'%')) {
+        out.insert(start, b'[');
         out.push(b']');
     }
-    out.push(b':');
-    out.extend_from_slice(end.port.to_string().as_bytes());
+    // Writing to memory does not fail.
+    let _ = write!(out, ":{}", end.port);
 }
 
-fn host(end: &End<'_>) -> String {
-    let pod = end.endpoint.map(|endpoint| endpoint.pod_name.as_str()).unwrap_or_default();
-    let (service_namespace, service) =
-        end.service.map_or(("", ""), |service| (service.0.namespace.as_str(), service.0.name.as_str()));
-    let namespace = match end.service {
-        Some(_) => service_namespace,
-        None => end.endpoint.map(|endpoint| endpoint.namespace.as_str()).unwrap_or_default(),
-    };
-    let name = if pod.is_empty() { service } else { pod };
-    if !name.is_empty() {
-        return if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") };
+fn push_name(end: &End<'_>, numeric: bool, out: &mut Vec<u8>) {
+    let service = end.service.map(|service| (service.0.namespace.as_str(), service.0.name.as_str()));
+    let pod = end.endpoint.map_or(("", ""), |endpoint| (endpoint.namespace.as_str(), endpoint.pod_name.as_str()));
+    let namespace = service.map_or(pod.0, |(namespace, _)| namespace);
+    let name = if pod.1.is_empty() { service.map_or("", |(_, name)| name) } else { pod.1 };
+    if !numeric && !name.is_empty() {
+        if !namespace.is_empty() {
+            push_visible(out, namespace);
+            out.push(b'/');
+        }
+        return push_visible(out, name);
     }
-    if !end.names.is_empty() {
-        return end.names.join(",");
+    if !numeric && !end.names.is_empty() {
+        for (place, name) in end.names.iter().enumerate() {
+            if place > 0 {
+                out.push(b',');
+            }
+            push_visible(out, name);
+        }
+        return;
     }
-    end.address.map(ToString::to_string).unwrap_or_default()
+    match end.address {
+        Some(Lenient::Known(address)) => {
+            let _ = write!(out, "{address}");
+        }
+        Some(Lenient::Text(text)) => push_visible(out, text),
+        None => {}
+    }
 }
 
 /// Reserved identities (cilium, `pkg/identity/numericidentity.go`).
-const RESERVED: [&str; 11] = [
+pub(crate) const RESERVED: [&str; 11] = [
     "unknown",
     "host",
     "world",
@@ -118,9 +128,8 @@ pub(super) fn push_identity(flow: &Flow, side: Side, out: &mut Vec<u8>) {
         return;
     }
     let reserved = usize::try_from(identity).ok().and_then(|identity| RESERVED.get(identity));
-    let text = match reserved {
-        Some(name) => format!(" ({name})"),
-        None => format!(" (ID:{identity})"),
+    let _ = match reserved {
+        Some(name) => write!(out, " ({name})"),
+        None => write!(out, " (ID:{identity})"),
     };
-    out.extend_from_slice(text.as_bytes());
 }

@@ -4,6 +4,7 @@
 
 mod decided;
 mod ends;
+mod stamp;
 mod table;
 
 use std::io;
@@ -13,9 +14,11 @@ use crate::enums::{Verdict, event_type};
 use crate::layer4::Ports;
 use crate::layer7::Layer7;
 use crate::model::{Flow, LostEvents, Record};
+use crate::summary7::summary_of_layer7;
 use crate::text::push_visible;
-use crate::time::Time;
 use decided::Told;
+pub(crate) use ends::RESERVED;
+pub use stamp::TimeFormat;
 use table::Table;
 
 /// The longest line of text, in bytes; a longer one is cut and ends with `…`.
@@ -43,8 +46,14 @@ pub enum Format {
 pub struct PrinterOptions {
     /// The form.
     pub format: Format,
+    /// How times are printed; in JSON they are RFC 3339.
+    pub time_format: TimeFormat,
     /// Whether the name of the node is printed; in JSON it always is.
     pub node_name: bool,
+    /// Whether the policies that allowed are printed, too: those that denied always are.
+    pub policy_names: bool,
+    /// Whether addresses are printed in place of names.
+    pub numeric: bool,
     /// Whether verdicts are coloured; in a table and in JSON they never are.
     pub colour: bool,
 }
@@ -107,7 +116,7 @@ impl Printer {
 
     fn compact(&mut self, flow: &Flow, out: &mut Vec<u8>) {
         let start = out.len();
-        stamp(flow.time, out);
+        stamp::push(flow.time, self.options.time_format, out);
         if self.options.node_name {
             out.extend_from_slice(b" [");
             push_visible(out, &flow.node_name);
@@ -119,18 +128,19 @@ impl Printer {
             Some(true) => (ends::DESTINATION, " <- ", ends::SOURCE),
             None => (ends::SOURCE, " <> ", ends::DESTINATION),
         };
-        ends::push_host(flow, first, out);
+        let numeric = self.options.numeric;
+        ends::push_host(flow, first, numeric, out);
         ends::push_identity(flow, first, out);
         out.extend_from_slice(arrow.as_bytes());
-        ends::push_host(flow, second, out);
+        ends::push_host(flow, second, numeric, out);
         ends::push_identity(flow, second, out);
         out.push(b' ');
         push_type(flow, out);
         out.push(b' ');
         push_verdict(flow, self.options.colour, out);
-        decided::push_denied_by(flow, out);
+        decided::push_decided_by(flow, self.options.policy_names, out);
         out.extend_from_slice(b" (");
-        push_visible(out, &flow.summary);
+        push_summary(flow, out);
         out.push(b')');
         end_line(out, start);
     }
@@ -146,12 +156,13 @@ impl Printer {
             write(out);
             end_line(out, start);
         };
-        field("  TIMESTAMP", &|out| stamp(flow.time, out));
+        let PrinterOptions { time_format, numeric, .. } = self.options;
+        field("  TIMESTAMP", &|out| stamp::push(flow.time, time_format, out));
         if self.options.node_name {
             field("       NODE", &|out| push_visible(out, &flow.node_name));
         }
-        field("     SOURCE", &|out| ends::push_host(flow, ends::SOURCE, out));
-        field("DESTINATION", &|out| ends::push_host(flow, ends::DESTINATION, out));
+        field("     SOURCE", &|out| ends::push_host(flow, ends::SOURCE, numeric, out));
+        field("DESTINATION", &|out| ends::push_host(flow, ends::DESTINATION, numeric, out));
         field("       TYPE", &|out| push_type(flow, out));
         field("    VERDICT", &|out| push_verdict(flow, self.options.colour, out));
         let by = if decided::is_denied(flow) { "  DENIED BY" } else { " ALLOWED BY" };
@@ -160,29 +171,29 @@ impl Printer {
             Told::Because(text) => field("    BECAUSE", &|out| out.extend_from_slice(&text)),
             Told::Nothing => {}
         }
-        field("    SUMMARY", &|out| push_visible(out, &flow.summary));
+        field("    SUMMARY", &|out| push_summary(flow, out));
     }
 
     fn row(&mut self, flow: &Flow, out: &mut Vec<u8>) {
-        let node_name = self.options.node_name;
+        let PrinterOptions { node_name, time_format, numeric, policy_names, .. } = self.options;
         let mut cell = |write: &dyn Fn(&mut Vec<u8>)| {
             self.scratch.clear();
             write(&mut self.scratch);
             cut(&mut self.scratch, 0, MAX_CELL);
             self.table.cell(&self.scratch);
         };
-        cell(&|out| stamp(flow.time, out));
+        cell(&|out| stamp::push(flow.time, time_format, out));
         if node_name {
             cell(&|out| push_visible(out, &flow.node_name));
         }
-        cell(&|out| ends::push_host(flow, ends::SOURCE, out));
-        cell(&|out| ends::push_host(flow, ends::DESTINATION, out));
+        cell(&|out| ends::push_host(flow, ends::SOURCE, numeric, out));
+        cell(&|out| ends::push_host(flow, ends::DESTINATION, numeric, out));
         cell(&|out| push_type(flow, out));
         cell(&|out| {
             push_verdict(flow, false, out);
-            decided::push_denied_by(flow, out);
+            decided::push_decided_by(flow, policy_names, out);
         });
-        cell(&|out| push_visible(out, &flow.summary));
+        cell(&|out| push_summary(flow, out));
         self.table.end_row(out);
     }
 
@@ -216,13 +227,6 @@ impl Printer {
     }
 }
 
-fn stamp(time: Option<Time>, out: &mut Vec<u8>) {
-    match time {
-        Some(time) => time.write_stamp(out),
-        None => out.extend_from_slice(b"N/A"),
-    }
-}
-
 /// Ends the line that began at `start`.
 fn end_line(out: &mut Vec<u8>, start: usize) {
     cut(out, start, MAX_TEXT_LINE);
@@ -247,7 +251,7 @@ fn cut(out: &mut Vec<u8>, start: usize, limit: usize) {
 /// What kind of flow it is, in Hubble's words.
 fn push_type(flow: &Flow, out: &mut Vec<u8>) {
     if let Some(l7) = &flow.l7 {
-        return push_l7(l7, out);
+        return push_l7(flow, l7, out);
     }
     let event = flow.event_type.unwrap_or_default();
     // The words for a drop come from the sub-type, a byte in Cilium.
@@ -268,7 +272,7 @@ fn push_type(flow: &Flow, out: &mut Vec<u8>) {
 }
 
 /// Sub-types of a trace (cilium, `pkg/monitor/api/types.go`).
-const POINTS: [&str; 14] = [
+pub(crate) const POINTS: [&str; 14] = [
     "to-endpoint",
     "to-proxy",
     "to-host",
@@ -288,18 +292,37 @@ const POINTS: [&str; 14] = [
 /// Policy match types (as above).
 const MATCHES: [&str; 7] = ["none", "L3-Only", "L3-L4", "L4-Only", "all", "L3-Proto", "Proto-Only"];
 
-fn push_l7(l7: &Layer7, out: &mut Vec<u8>) {
-    let protocol = match (&l7.dns, &l7.http, &l7.kafka) {
-        (Some(_), _, _) => "dns-",
-        (_, Some(_), _) => "http-",
-        (_, _, Some(_)) => "kafka-",
-        _ => "l7-",
-    };
-    out.extend_from_slice(protocol.as_bytes());
+fn push_l7(flow: &Flow, l7: &Layer7, out: &mut Vec<u8>) {
+    match (&l7.dns, &l7.http, &l7.kafka) {
+        (Some(_), _, _) => out.extend_from_slice(b"dns"),
+        (_, Some(_), _) => out.extend_from_slice(b"http"),
+        (_, _, Some(_)) => out.extend_from_slice(b"kafka"),
+        // What Hubble has no record for says itself what it is.
+        _ => {
+            match flow.extensions.as_ref().and_then(|extensions| extensions.extra()).and_then(|extra| extra.l7.clone())
+            {
+                Some(extra) if !extra.protocol.is_empty() => push_visible(out, &extra.protocol),
+                _ => out.extend_from_slice(b"l7"),
+            }
+        }
+    }
+    out.push(b'-');
     push_visible(out, &l7.kind.to_string().to_ascii_lowercase());
     if let Some(dns) = &l7.dns {
         out.push(b' ');
         push_visible(out, &dns.observation_source);
+    }
+}
+
+/// It in a few words; of a request or response that says none, those that Hubble would say.
+fn push_summary(flow: &Flow, out: &mut Vec<u8>) {
+    match &flow.l7 {
+        Some(l7) if flow.summary.is_empty() => {
+            let extra = flow.extensions.as_ref().and_then(|extensions| extensions.extra());
+            let extra = extra.as_ref().and_then(|extra| extra.l7.as_ref());
+            push_visible(out, &summary_of_layer7(l7, extra));
+        }
+        _ => push_visible(out, &flow.summary),
     }
 }
 

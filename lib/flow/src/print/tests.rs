@@ -29,7 +29,14 @@ fn compact(change: impl FnOnce(&mut Flow)) -> String {
     printed(PrinterOptions::default(), &[record(change)])
 }
 
-const NODE: PrinterOptions = PrinterOptions { format: Format::Compact, node_name: true, colour: false };
+const NODE: PrinterOptions = PrinterOptions {
+    format: Format::Compact,
+    time_format: TimeFormat::StampMilli,
+    node_name: true,
+    policy_names: false,
+    numeric: false,
+    colour: false,
+};
 
 #[test]
 fn compact_is_as_hubble_prints_it() {
@@ -262,4 +269,66 @@ fn who_allowed_is_told_where_there_is_room() {
     assert!(dict.contains("    VERDICT: FORWARDED\n ALLOWED BY: K n/a (egress); b (ingress)\n"), "{dict}");
     let line = compact(allow);
     assert!(line.contains(" FORWARDED (TCP") && !line.contains("BY"), "{line}");
+}
+
+#[test]
+fn policies_that_allowed_are_told_where_they_are_asked_for() {
+    let allow = |flow: &mut Flow| {
+        flow.verdict = Verdict::Forwarded;
+        flow.egress_allowed_by = serde_json::from_str(r#"[{"name":"a","namespace":"n","kind":"K"}]"#).unwrap();
+    };
+    let asked = PrinterOptions { policy_names: true, ..PrinterOptions::default() };
+    let line = printed(asked, &[record(allow)]);
+    assert!(line.contains(" FORWARDED BY K n/a (egress) (TCP"), "{line}");
+    let table = printed(PrinterOptions { format: Format::Table, ..asked }, &[record(allow)]);
+    assert!(table.contains("   FORWARDED BY K n/a (egress)   TCP"), "{table}");
+}
+
+#[test]
+fn numbers_are_printed_in_place_of_names_where_they_are_asked_for() {
+    let named = |flow: &mut Flow| {
+        flow.source_names = vec!["a.example".into()];
+        flow.destination =
+            Some(Arc::new(Endpoint { namespace: "ns".into(), pod_name: "pod".into(), ..Endpoint::default() }));
+    };
+    for format in [Format::Compact, Format::Dict, Format::Table] {
+        let options = PrinterOptions { numeric: true, format, ..PrinterOptions::default() };
+        let text = printed(options, &[record(named)]);
+        assert!(text.contains("1.1.1.1:31793") && text.contains("2.2.2.2:8080"), "{text}");
+        assert!(!text.contains("ns/pod") && !text.contains("a.example"), "{text}");
+    }
+}
+
+#[test]
+fn times_are_printed_in_the_format_that_is_asked_for() {
+    for format in [Format::Compact, Format::Dict, Format::Table] {
+        let options = PrinterOptions { time_format: TimeFormat::Rfc3339Micro, format, ..PrinterOptions::default() };
+        assert!(printed(options, &[record(|_| ())]).contains("1970-01-01T00:20:34.5678Z"), "{format:?}");
+    }
+    let none = compact(|flow| flow.time = None);
+    assert!(none.starts_with("N/A: "), "{none}");
+}
+
+#[test]
+fn requests_and_responses_have_their_types_and_summaries() {
+    let line = |l7: &str, extra: &str, summary: &'static str| {
+        let line = compact(|flow| {
+            flow.verdict = Verdict::Forwarded;
+            flow.l7 = serde_json::from_str(l7).unwrap();
+            flow.summary = summary.into();
+            let any = format!(r#"{{"@type":"type.googleapis.com/google.protobuf.Struct","value":{{"l7":{extra}}}}}"#);
+            flow.extensions = serde_json::from_str(&any).unwrap();
+        });
+        line.split_once(" (ID:12345) ").unwrap().1.trim_end().to_owned()
+    };
+    let dns = r#"{"type":"RESPONSE","dns":{"query":"a.","qtypes":["A"],"ips":["10.0.0.7"],"ttl":3,"observation_source":"proxy"}}"#;
+    assert_eq!(line(dns, "null", ""), "dns-response proxy FORWARDED (DNS Answer \"10.0.0.7\" TTL: 3 (Proxy a. A))");
+    let http = r#"{"type":"REQUEST","http":{"method":"GET","url":"/x","protocol":"HTTP/1.1"}}"#;
+    assert_eq!(line(http, "null", ""), "http-request FORWARDED (HTTP/1.1 GET /x)");
+    assert_eq!(line(http, "null", "as it was said"), "http-request FORWARDED (as it was said)");
+    let grpc = r#"{"protocol":"grpc","grpc":{"service":"shop.Cart","method":"Get"}}"#;
+    assert_eq!(line(http, grpc, ""), "http-request FORWARDED (gRPC shop.Cart/Get)");
+    let tls = r#"{"protocol":"tls","tls":{"sni":"a\u001b[2J","version":"1.3"}}"#;
+    assert_eq!(line(r#"{"type":"REQUEST"}"#, tls, ""), "tls-request FORWARDED (TLS 1.3 ClientHello a\\u{1b}[2J)");
+    assert_eq!(line(r#"{"type":"SAMPLE"}"#, "null", ""), "l7-sample FORWARDED ()");
 }
