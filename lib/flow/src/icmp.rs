@@ -73,7 +73,8 @@ const ICMP6: &[Kind] = &[
 ];
 
 /// `EchoRequest`, `DestinationUnreachable(Port)`, `Redirect(Code: 9)`, or `42(0)` for a type without a name.
-pub(crate) fn name(ipv6: bool, kind: u8, code: u8) -> Cow<'static, str> {
+#[must_use]
+pub fn name(ipv6: bool, kind: u8, code: u8) -> Cow<'static, str> {
     let kinds = if ipv6 { ICMP6 } else { ICMP4 };
     match kinds.iter().find(|known| known.0 == kind) {
         None => Cow::Owned(format!("{kind}({code})")),
