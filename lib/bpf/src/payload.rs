@@ -13,7 +13,7 @@ use crate::{
     btf::{self, Type},
     error::{Context, Result},
     sys::{self, NewMap},
-    tables::Key,
+    tables::{Connection, Key},
 };
 
 /// Fewest decisions that a map holds: the kernel lays that many entries aside for each of some CPUs.
@@ -40,12 +40,22 @@ impl Stream {
             (_, ends) => ends,
         };
         // Of one family, since both were made of the same byte.
-        let words = match Key::of(local, remote, local_port, remote_port, piece.protocol) {
-            Some(Key::V4(key)) => sys::words4(&key),
-            Some(Key::V6(key)) => sys::words6(&key),
-            None => [0; 5],
-        };
+        let words = Key::of(local, remote, local_port, remote_port, piece.protocol).map_or([0; 5], words);
         Self { key: PayloadKey { words, slot: piece.slot, pad: 0 }, first_seen: piece.first_seen }
+    }
+
+    /// A connection out of an endpoint's table.
+    #[must_use]
+    pub fn of_connection(connection: &Connection) -> Self {
+        let key = PayloadKey { words: words(connection.key), slot: connection.slot, pad: 0 };
+        Self { key, first_seen: connection.conn.first_seen }
+    }
+}
+
+fn words(key: Key) -> [u64; 5] {
+    match key {
+        Key::V4(key) => sys::words4(&key),
+        Key::V6(key) => sys::words6(&key),
     }
 }
 
