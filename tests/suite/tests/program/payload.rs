@@ -483,6 +483,9 @@ fn what_is_dropped_is_not_copied_and_what_is_audited_is() {
     }
 }
 
+/// What a filter says of a piece.
+type Asks = fn(&Piece) -> bool;
+
 #[test]
 fn a_filter_holds_for_payload_but_for_its_verdicts() {
     if chainkit_lab::skip_unless_root() {
@@ -498,8 +501,8 @@ fn a_filter_holds_for_payload_but_for_its_verdicts() {
         change(&mut filter);
         filter
     };
-    let is_tcp: fn(&Piece) -> bool = |piece| piece.protocol == TCP;
-    let asks: [(ObserverFilter, fn(&Piece) -> bool); 7] = [
+    let is_tcp: Asks = |piece| piece.protocol == TCP;
+    let asks: [(ObserverFilter, Asks); 7] = [
         (filter(0, &|_| {}), |_| true),
         (filter(filter_bit::VERDICTS, &|filter| filter.verdicts = 1 << verdict::DROPPED), |_| true),
         (filter(filter_bit::PROTOCOLS, &|filter| filter.protocols = protocol_bit::TCP), is_tcp),
