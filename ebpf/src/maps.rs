@@ -71,7 +71,7 @@ pub static DECISIONS: ArrayOfMaps<LruHashMap<PayloadKey, PayloadState, SOME>, OB
 /// Each observer's filter.
 #[btf_map]
 pub static FILTERS: Array<ObserverFilter, OBSERVER_COUNT> = Array::new();
-/// For each observer: events sent, events lost.
+/// For each observer: records sent, records lost.
 #[btf_map]
 pub static LOSSES: PerCpuArray<[u64; 2], OBSERVER_COUNT> = PerCpuArray::new();
 /// Where an event is put together, by packets and by sweeps apart.

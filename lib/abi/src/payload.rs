@@ -1,5 +1,9 @@
 //! Payload that is copied to observers: what lies in their rings besides events, and what they have decided about connections.
 
+use core::mem::offset_of;
+
+use crate::Event;
+
 /// Most bytes that one piece carries.
 pub const PIECE_BYTES: u32 = 4096;
 
@@ -26,8 +30,7 @@ pub mod piece_flag {
 
 /// What a piece of payload begins with in an observer's ring buffer; `length` bytes follow.
 ///
-/// Up to [`reply`](Self::reply), and of the addresses and ports, fields lie where they lie in an [`Event`](crate::Event): the byte
-/// `kind` tells which of the two a record is. Integers are in host byte order. Source and destination are those of the packet.
+/// What an [`Event`] has, too, lies where it does there, but for `slot`: the byte `kind` tells which of the two a record is. Integers are in host byte order. Source and destination are those of the packet.
 ///
 /// A TCP segment with SYN, FIN or RST of which nothing else is copied is told by a piece of no bytes at `offset` 0. The stream begins at
 /// the `sequence` of a SYN, and ends at `sequence - offset + packet_length` of a FIN. What a RST carries is no part of the stream and is
@@ -85,6 +88,14 @@ pub struct Piece {
     /// First packet of the connection, nanoseconds of `CLOCK_MONOTONIC`: tells it from another of the same addresses and ports.
     pub first_seen: u64,
 }
+
+macro_rules! at_the_same_place {
+    ($($field:ident)*) => {
+        $(const _: () = assert!(offset_of!(Piece, $field) == offset_of!(Event, $field), stringify!($field));)*
+    };
+}
+
+at_the_same_place! { time kind hook family protocol opened reply source destination source_port destination_port tcp_flags vlan ifindex }
 
 /// Key of the inner maps of `DECISIONS`: a connection as one endpoint meets it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
