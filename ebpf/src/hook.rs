@@ -74,8 +74,9 @@ pub fn run<const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
     // SAFETY: valid, and of nobody else by now.
     let plain = track::plain::<HOOK>(&meeting, unsafe { &mut *place });
     let answer = if plain { NEXT } else { judge::<HOOK>(&meeting, place) };
-    if answer == NEXT && payload::anyone(control) {
-        payload::chainkit_payload(skb, HOOK as u32, slot);
+    // The answer is looked at over there, so that the verifier has no cause to read the ways that lead here apart for it.
+    if payload::anyone(control) {
+        payload::chainkit_payload(skb, HOOK as u32, slot, answer as u32);
     }
     answer
 }

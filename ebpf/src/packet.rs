@@ -16,8 +16,6 @@ pub struct Packet {
     pub fragment_id: u32,
     /// TCP sequence number, network byte order.
     pub sequence: u32,
-    /// Bytes of payload of TCP or UDP; of a fragment what of them is in it.
-    pub payload: u32,
     /// TCP flags.
     pub tcp_flags: u16,
     /// EtherType past VLAN tags, host byte order.
@@ -58,7 +56,6 @@ impl Packet {
             headers: 0,
             fragment_id: 0,
             sequence: 0,
-            payload: 0,
             tcp_flags: 0,
             ethertype: 0,
             vlan: 0,

@@ -403,7 +403,6 @@ fn transport<const HOOK: u8, const VERSION: u8>(
             packet.tcp_flags = (word & 0x01ff) as u16;
             packet.sequence = header[1];
             packet.headers = (at + data_offset) as u32;
-            packet.payload = (length - data_offset) as u32;
             Ok(ports::<HOOK>(header[0]))
         }
         UDP => {
@@ -416,8 +415,6 @@ fn transport<const HOOK: u8, const VERSION: u8>(
                 return Err(Counter::BadTransport as u32);
             }
             packet.headers = (at + 8) as u32;
-            let whole = packet.piece == piece::WHOLE && !frame.super_packet;
-            packet.payload = (if whole { said } else { length } - 8) as u32;
             Ok(ports::<HOOK>(header[0]))
         }
         SCTP => {

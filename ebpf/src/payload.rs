@@ -11,17 +11,18 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use chainkit_abi::{
-    Control, OBSERVERS as OBSERVER_SLOTS, PAYLOAD_BUDGET, PIECE_BYTES, PIECES, PROBE_BYTES, PayloadKey, PayloadState,
-    Piece, SLOTS, copy, hook, kind, piece_flag, tcp,
+    Control, Counter, OBSERVERS as OBSERVER_SLOTS, PAYLOAD_BUDGET, PIECE_BYTES, PIECES, PROBE_BYTES, PayloadKey,
+    PayloadState, Piece, SLOTS, copy, hook, kind, piece_flag, tcp,
 };
 
 use crate::{
     atomic,
     family::{Family, V4, V6},
+    hook::NEXT,
     maps::{CONTROL, DECISIONS, FILTERS},
     observe::{self, Subject},
     packet::{Packet, piece},
-    parse::{self, Frame, TCP, UDP},
+    parse::{self, Frame, Ipv4, Ipv6, TCP, UDP},
     time,
 };
 
@@ -61,10 +62,14 @@ pub fn anyone(control: *const Control) -> bool {
     unsafe { core::ptr::read_volatile(&raw const (*control).payload) != 0 }
 }
 
-/// Copies payload of a packet of an endpoint's to each observer that wants it; how many were told of it.
+/// Copies payload of a packet of an endpoint's to each observer that wants it, if the answer to it is [`NEXT`]; how many were told of
+/// it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn chainkit_payload(skb: *mut __sk_buff, packet_hook: u32, slot: u32) -> u32 {
+pub extern "C" fn chainkit_payload(skb: *mut __sk_buff, packet_hook: u32, slot: u32, answer: u32) -> u32 {
+    if answer as i32 != NEXT {
+        return 0;
+    }
     let Some(copying) = copying() else { return 0 };
     let mut packet = Packet::new();
     // SAFETY: the context is valid.
@@ -84,14 +89,18 @@ pub extern "C" fn chainkit_payload(skb: *mut __sk_buff, packet_hook: u32, slot: 
         if parse::ipv4::<{ hook::FROM_POD }>(&frame, at, &mut packet, key).is_err() {
             return 0;
         }
-        of_connection::<V4>(skb, copying, &packet, packet_hook as u8, slot)
+        let Ok(ip) = frame.header::<Ipv4>(at, Counter::TruncatedIpv4) else { return 0 };
+        let end = at as u32 + ip.total_length() as u32;
+        of_connection::<V4>(skb, copying, &packet, end, packet_hook as u8, slot)
     } else {
         // SAFETY: as above.
         let key = unsafe { &mut *words.cast() };
         if parse::ipv6::<{ hook::FROM_POD }>(skb, &frame, at, &mut packet, key).is_err() {
             return 0;
         }
-        of_connection::<V6>(skb, copying, &packet, packet_hook as u8, slot)
+        let Ok(ip) = frame.header::<Ipv6>(at, Counter::TruncatedIpv6) else { return 0 };
+        let end = (at + size_of::<Ipv6>()) as u32 + ip.payload_length() as u32;
+        of_connection::<V6>(skb, copying, &packet, end, packet_hook as u8, slot)
     };
     if told.is_none() {
         return 0;
@@ -112,12 +121,14 @@ pub extern "C" fn chainkit_payload(skb: *mut __sk_buff, packet_hook: u32, slot: 
     told
 }
 
-/// Puts down what is the same for all observers; `None`: there is nothing to copy or tell.
+/// Puts down what is the same for all observers; `end` is where the packet ends, as its IP header says. `None`: there is nothing to copy
+/// or tell.
 #[inline(always)]
 fn of_connection<F: Family>(
     skb: *mut __sk_buff,
     copying: &mut Copying,
     packet: &Packet,
+    end: u32,
     packet_hook: u8,
     slot: u32,
 ) -> Option<()> {
@@ -130,7 +141,8 @@ fn of_connection<F: Family>(
     }
     let whole = packet.piece == piece::WHOLE;
     let ends = packet.tcp_flags & (tcp::SYN | tcp::FIN | tcp::RST) != 0;
-    if packet.payload == 0 && !ends && whole {
+    let length = payload_length(skb, packet, end, protocol == UDP && whole);
+    if length == 0 && !ends && whole {
         return None;
     }
     if !from_pod {
@@ -171,10 +183,32 @@ fn of_connection<F: Family>(
     piece.slot = slot;
     // SAFETY: the context is valid.
     (piece.ifindex, piece.segment) = unsafe { ((*skb).ifindex, (*skb).gso_size) };
-    piece.packet_length = packet.payload;
+    piece.packet_length = length;
     piece.pad2 = 0;
     piece.first_seen = first_seen;
     Some(())
+}
+
+/// Bytes of payload. Worked out here and not as headers are read: who reads them on each packet's way does not need it.
+#[inline(always)]
+fn payload_length(skb: *mut __sk_buff, packet: &Packet, end: u32, said_by_udp: bool) -> u32 {
+    // SAFETY: the context is valid.
+    let (length, is_super) = unsafe { ((*skb).len, (*skb).gso_size != 0) };
+    let mut end = end;
+    if is_super {
+        // The length fields of a super-packet are 16 bits of what may be more.
+        end = length;
+    } else if said_by_udp {
+        let mut said = [0u8; 2];
+        // The length of header and payload is the third of four fields of two bytes (RFC 768).
+        // SAFETY: the context is valid, the place as long as said.
+        let answer = unsafe { bpf_skb_load_bytes(skb.cast(), packet.headers - 4, said.as_mut_ptr().cast(), 2) };
+        if answer != 0 {
+            return 0;
+        }
+        end = packet.headers - 8 + u16::from_be_bytes(said) as u32;
+    }
+    if end > packet.headers { end - packet.headers } else { 0 }
 }
 
 /// Copies payload of the packet in this CPU's cell to one observer, if it wants it; 1: it was told something.

@@ -169,8 +169,8 @@ impl Observer {
     /// From now on has payload of connections copied, as far as its filter lets them through; verdicts do not matter. What it gets is
     /// read by [`read`](Self::read).
     ///
-    /// `decisions` is how many decisions about connections are kept, 1,024 at least and 1,048,576 at most, each 160 bytes of kernel
-    /// memory; the least used is forgotten for another. To ask again changes nothing.
+    /// `decisions` is how many decisions about connections are kept, 1,024 at least and 1,048,576 at most, each 136 bytes of kernel
+    /// memory, taken at once; the least used is forgotten for another. To ask again changes nothing.
     ///
     /// # Errors
     /// Where the kernel has no memory for them, or the datapath is of a version without them.

@@ -16,9 +16,10 @@ use crate::{
     tables::{Connection, Key},
 };
 
-/// Fewest decisions that a map holds: the kernel lays that many entries aside for each of some CPUs.
+/// Fewest decisions that a map holds: the kernel lays 128 entries aside for each CPU that writes (`LOCAL_FREE_TARGET`,
+/// kernel/bpf/bpf_lru_list.c), and a small one would forget early.
 const FEWEST: u32 = 1024;
-/// Most: 160 bytes of the kernel's memory each, taken at once.
+/// Most: 136 bytes of the kernel's memory each, taken at once.
 const MOST: u32 = 1 << 20;
 
 /// A connection whose payload is copied, as one endpoint meets it, told from others of the same addresses and ports before or after
