@@ -44,6 +44,8 @@ pub trait Family {
     fn fragment_key(key: &Self::Key, id: u32, direction: u8) -> Self::Key;
     /// The key with these ports (local in the low half, remote in the high half).
     fn with_ports(key: &Self::Key, ports: u32) -> Self::Key;
+    /// Swaps local and remote.
+    fn turn(key: &mut Self::Key);
     /// Both ports: local in the low half, remote in the high half.
     fn ports(key: &Self::Key) -> u32;
     /// Protocol number.
@@ -158,6 +160,12 @@ macro_rules! family {
             #[inline(always)]
             fn with_ports(key: &$key, ports: u32) -> $key {
                 $key { local_port: ports as u16, remote_port: (ports >> 16) as u16, fragment: fragment::NONE, ..*key }
+            }
+
+            #[inline(always)]
+            fn turn(key: &mut $key) {
+                (key.local, key.remote) = (key.remote, key.local);
+                (key.local_port, key.remote_port) = (key.remote_port, key.local_port);
             }
 
             #[inline(always)]

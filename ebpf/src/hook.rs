@@ -13,7 +13,7 @@ use crate::{
     maps::{CONTROL, ENDPOINTS, OVERFLOW},
     packet::Packet,
     parse::{self, Frame, MORE, Outcome, PASS},
-    track, verdict,
+    payload, track, verdict,
 };
 
 /// The packet passes, and the programs of others on the interface still run.
@@ -72,12 +72,22 @@ pub fn run<const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
     let mut words = [0u64; 5];
     let place: *mut [u64; 5] = &mut words;
     // SAFETY: valid, and of nobody else by now.
-    if track::plain::<HOOK>(&meeting, unsafe { &mut *place }) {
-        return NEXT;
+    let plain = track::plain::<HOOK>(&meeting, unsafe { &mut *place });
+    let answer = if plain { NEXT } else { judge::<HOOK>(&meeting, place) };
+    // The answer is looked at over there, so that the verifier has no cause to read the ways that lead here apart for it.
+    if payload::anyone(control) {
+        payload::chainkit_payload(skb, HOOK as u32, slot, answer as u32);
     }
+    answer
+}
+
+/// Judges a packet that is not plain, or of which there is something to say.
+#[inline(always)]
+fn judge<const HOOK: u8>(meeting: &Meeting, place: *mut [u64; 5]) -> i32 {
+    let skb = meeting.skb;
     // A loop, though it runs once nearly always: both attempts share one stack frame.
     for _ in 0..2 {
-        let answer = attempt::<HOOK>(&meeting, place);
+        let answer = attempt::<HOOK>(meeting, place);
         if answer != AGAIN {
             return answer;
         }
@@ -87,7 +97,7 @@ pub fn run<const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
             bpf_skb_pull_data(skb, if length < PULL { length } else { PULL });
         }
     }
-    malformed::packet::<HOOK>(skb, at, Counter::TruncatedTransport as u32, 0, generation)
+    malformed::packet::<HOOK>(skb, meeting.at, Counter::TruncatedTransport as u32, 0, meeting.generation)
 }
 
 /// The place of an endpoint whose first choice was another's, if it is still its own.

@@ -16,6 +16,7 @@ pub mod maps;
 pub mod observe;
 pub mod packet;
 pub mod parse;
+pub mod payload;
 pub mod pending;
 pub mod plain;
 pub mod related;

@@ -5,13 +5,13 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use chainkit_abi::{
     BackendOf, BackendsOf, CONNECTIONS, COUNTERS as COUNTER_CELLS, Clock, Conn, Control, DENIALS_PER_SLOT, Denial,
-    Endpoint, Event, Key4, Key6, OBSERVERS as OBSERVER_SLOTS, ObserverFilter, PortRuns, RULES, RowKey, RuleHits, Run,
-    SLOTS, Side, SourceKey, Subject, TABLE_SETS, TableState, VirtualKey,
+    Endpoint, Event, Key4, Key6, OBSERVERS as OBSERVER_SLOTS, ObserverFilter, PayloadKey, PayloadState, PortRuns,
+    RULES, RowKey, RuleHits, Run, SLOTS, Side, SourceKey, Subject, TABLE_SETS, TableState, VirtualKey,
 };
 
 const PLACES: usize = CONNECTIONS as usize;
@@ -65,10 +65,13 @@ pub static COUNTERS: PerCpuArray<u64, { COUNTER_CELLS as usize }> = PerCpuArray:
 /// Each observer's ring buffer, put there by the observer.
 #[btf_map]
 pub static OBSERVERS: ArrayOfMaps<RingBuf<Event, { 1 << 12 }>, OBSERVER_COUNT> = ArrayOfMaps::new();
+/// What each observer that wants payload has decided about connections, put there by the observer.
+#[btf_map]
+pub static DECISIONS: ArrayOfMaps<LruHashMap<PayloadKey, PayloadState, SOME>, OBSERVER_COUNT> = ArrayOfMaps::new();
 /// Each observer's filter.
 #[btf_map]
 pub static FILTERS: Array<ObserverFilter, OBSERVER_COUNT> = Array::new();
-/// For each observer: events sent, events lost.
+/// For each observer: records sent, records lost.
 #[btf_map]
 pub static LOSSES: PerCpuArray<[u64; 2], OBSERVER_COUNT> = PerCpuArray::new();
 /// Where an event is put together, by packets and by sweeps apart.

@@ -5,8 +5,8 @@ use aya_ebpf::{
     helpers::{bpf_skb_load_bytes, generated::bpf_ringbuf_output},
 };
 use chainkit_abi::{
-    Conn, Event, HEARTBEAT_TIMEOUT_NS, OBSERVERS as OBSERVER_SLOTS, ObserverFilter, PortMatch, PrefixMatch, filter_bit,
-    hook, kind, opened, protocol_bit, reply, side,
+    Conn, Control, Event, HEARTBEAT_TIMEOUT_NS, OBSERVERS as OBSERVER_SLOTS, ObserverFilter, PortMatch, PrefixMatch,
+    filter_bit, hook, kind, opened, protocol_bit, reply, side,
 };
 
 use crate::{
@@ -83,11 +83,7 @@ pub fn packet<F: Family, const HOOK: u8>(context: &mut Context<F>, telling: Tell
     from_packet(event, context.skb, &context.pending.packet);
     if let Some(conn) = &context.conn {
         from_conn(event, conn);
-        event.reply = match (event.opened, HOOK) {
-            (opened::BY_POD, hook::FROM_POD) | (opened::BY_REMOTE, hook::TO_POD) => reply::NO,
-            (opened::UNKNOWN, _) => reply::UNKNOWN,
-            _ => reply::YES,
-        };
+        event.reply = reply_of(event.opened, HOOK);
     }
     say(event, telling);
     chainkit_tell(telling.due as u32, cell::PACKET);
@@ -166,18 +162,37 @@ fn scratch(cell: u32) -> Option<&'static mut Event> {
     Some(unsafe { &mut *event })
 }
 
+/// Whether a packet met at a hook goes against the direction its connection was opened in, one of [`reply`].
+#[inline(always)]
+pub fn reply_of(opener: u8, packet_hook: u8) -> u8 {
+    match (opener, packet_hook) {
+        (opened::BY_POD, hook::FROM_POD) | (opened::BY_REMOTE, hook::TO_POD) => reply::NO,
+        (opened::UNKNOWN, _) => reply::UNKNOWN,
+        _ => reply::YES,
+    }
+}
+
 /// Addresses, ports and protocol out of a key; `local_first`: the pod is the source.
 #[inline(always)]
 fn fill<F: Family>(event: &mut Event, key: &F::Key, local_first: bool) {
+    event.protocol = F::protocol(key);
+    let ports = ends::<F>(key, local_first, &raw mut event.source, &raw mut event.destination);
+    if matches!(event.protocol, 6 | 17 | 132) {
+        (event.source_port, event.destination_port) = ports;
+    }
+}
+
+/// Puts down the addresses of a key, each sixteen bytes at a multiple of eight; answers the source's and the destination's port.
+#[inline(always)]
+pub fn ends<F: Family>(
+    key: &F::Key,
+    local_first: bool,
+    source: *mut [u8; 16],
+    destination: *mut [u8; 16],
+) -> (u16, u16) {
     let ports = F::ports(key);
     let (local_port, remote_port) = (u16::from_be(ports as u16), u16::from_be((ports >> 16) as u16));
-    event.protocol = F::protocol(key);
-    let with_ports = matches!(event.protocol, 6 | 17 | 132);
-    let (local, remote): (*mut [u8; 16], *mut [u8; 16]) = if local_first {
-        (&raw mut event.source, &raw mut event.destination)
-    } else {
-        (&raw mut event.destination, &raw mut event.source)
-    };
+    let (local, remote) = if local_first { (source, destination) } else { (destination, source) };
     // Word by word, or the compiler takes the stack for it, which is short.
     // SAFETY: both fields are sixteen bytes at multiples of eight of an aligned struct.
     unsafe {
@@ -188,10 +203,7 @@ fn fill<F: Family>(event: &mut Event, key: &F::Key, local_first: bool) {
         core::ptr::write_volatile(remote.cast::<u64>(), first);
         core::ptr::write_volatile(remote.cast::<u64>().add(1), second);
     }
-    if with_ports {
-        (event.source_port, event.destination_port) =
-            if local_first { (local_port, remote_port) } else { (remote_port, local_port) };
-    }
+    if local_first { (local_port, remote_port) } else { (remote_port, local_port) }
 }
 
 /// Zeroes an event word by word; left to itself the compiler calls a loop over its bytes.
@@ -279,10 +291,7 @@ pub extern "C" fn chainkit_tell_one(observer: u32, due: u32, cell: u32) -> u32 {
     let observer = observer & (OBSERVER_SLOTS - 1);
     let Some(control) = CONTROL.get_ptr_mut(0) else { return 0 };
     let Some(event) = SCRATCH.get(cell) else { return 0 };
-    // SAFETY: array elements stay; the index is masked.
-    let heartbeat =
-        unsafe { core::ptr::read_volatile((&raw const (*control).heartbeats).cast::<u64>().add(observer as usize)) };
-    if event.time.wrapping_sub(heartbeat) as i64 > HEARTBEAT_TIMEOUT_NS as i64 {
+    if is_dead(control, observer, event.time) {
         // SAFETY: a word of an array element.
         unsafe { atomic::and(&raw mut (*control).observers, !(1u64 << observer)) };
         return 0;
@@ -291,16 +300,35 @@ pub extern "C" fn chainkit_tell_one(observer: u32, due: u32, cell: u32) -> u32 {
     if !passes(filter, event, due != 0) {
         return 0;
     }
-    let Some(losses) = LOSSES.get_ptr_mut(observer) else { return 0 };
-    // Without a ring there is nobody to lose anything: the observer is coming or going.
-    let Some(ring) = OBSERVERS.get(observer) else { return 0 };
     let data: *const Event = event;
-    // SAFETY: `data` is a whole event in a map. Readers poll by a timer: a wake-up costs more than the event.
+    // SAFETY: a whole event in a map.
+    unsafe { hand_over(observer, data.cast(), size_of::<Event>() as u32) as u32 }
+}
+
+/// Whether an observer's heartbeat has stopped; its number is masked.
+#[inline(always)]
+pub fn is_dead(control: *const Control, observer: u32, now: u64) -> bool {
+    // SAFETY: array elements stay, and the index is below the array's length.
+    let heartbeat =
+        unsafe { core::ptr::read_volatile((&raw const (*control).heartbeats).cast::<u64>().add(observer as usize)) };
+    now.wrapping_sub(heartbeat) as i64 > HEARTBEAT_TIMEOUT_NS as i64
+}
+
+/// Puts a record into an observer's ring, or counts it as lost; false: there is no ring.
+///
+/// # Safety
+/// `size` bytes of a map lie at `data`.
+#[inline(always)]
+pub unsafe fn hand_over(observer: u32, data: *const u8, size: u32) -> bool {
+    let Some(losses) = LOSSES.get_ptr_mut(observer) else { return false };
+    // Without a ring there is nobody to lose anything: the observer is coming or going.
+    let Some(ring) = OBSERVERS.get(observer) else { return false };
+    // SAFETY: the caller's promise. Readers poll by a timer: a wake-up costs more than the record.
     let answer = unsafe {
         bpf_ringbuf_output(
             (&raw const *ring).cast_mut().cast(),
             data.cast_mut().cast(),
-            size_of::<Event>() as u64,
+            size as u64,
             BPF_RB_NO_WAKEUP as u64,
         )
     };
@@ -309,7 +337,48 @@ pub extern "C" fn chainkit_tell_one(observer: u32, due: u32, cell: u32) -> u32 {
         let words = losses.cast::<u64>();
         atomic::add(if answer == 0 { words } else { words.add(1) }, 1);
     }
-    1
+    true
+}
+
+/// What a filter looks at, of an event or of a piece of payload.
+pub trait Subject {
+    /// The endpoint's slot.
+    fn slot(&self) -> u32;
+    /// 4 or 6; 0 where no IP header could be read.
+    fn family(&self) -> u8;
+    /// IP protocol number.
+    fn protocol(&self) -> u8;
+    /// Source and destination, each at a multiple of eight.
+    fn addresses(&self) -> (&[u8; 16], &[u8; 16]);
+    /// Ports of source and destination, host byte order.
+    fn ports(&self) -> (u16, u16);
+}
+
+impl Subject for Event {
+    #[inline(always)]
+    fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    #[inline(always)]
+    fn family(&self) -> u8 {
+        self.family
+    }
+
+    #[inline(always)]
+    fn protocol(&self) -> u8 {
+        self.protocol
+    }
+
+    #[inline(always)]
+    fn addresses(&self) -> (&[u8; 16], &[u8; 16]) {
+        (&self.source, &self.destination)
+    }
+
+    #[inline(always)]
+    fn ports(&self) -> (u16, u16) {
+        (self.source_port, self.destination_port)
+    }
 }
 
 /// Whether an observer's filter lets an event through.
@@ -319,47 +388,48 @@ fn passes(filter: &ObserverFilter, event: &Event, due: bool) -> bool {
     if !due && flags & filter_bit::PER_PACKET == 0 {
         return false;
     }
-    if flags
-        & (filter_bit::ENDPOINTS
-            | filter_bit::VERDICTS
-            | filter_bit::PROTOCOLS
-            | filter_bit::PREFIXES
-            | filter_bit::PORTS)
-        == 0
-    {
-        return true;
-    }
-    if flags & filter_bit::ENDPOINTS != 0 {
-        let index = (event.slot as usize >> 6) & (filter.endpoints.len() - 1);
-        // SAFETY: masked to the array's length, which is a power of two.
-        let word = unsafe { *filter.endpoints.as_ptr().add(index) };
-        if word >> (event.slot & 63) & 1 == 0 {
-            return false;
-        }
-    }
     if flags & filter_bit::VERDICTS != 0 && filter.verdicts >> (event.verdict & 31) & 1 == 0 {
         return false;
     }
-    // What could not be read has no protocol, address or port to look for: the reader decides.
-    if event.family == 0 {
+    concerns(filter, event)
+}
+
+/// Whether what an observer's filter says of endpoints, protocols, addresses and ports lets something through.
+#[inline(always)]
+pub fn concerns(filter: &ObserverFilter, subject: &impl Subject) -> bool {
+    let flags = filter.flags;
+    if flags & (filter_bit::ENDPOINTS | filter_bit::PROTOCOLS | filter_bit::PREFIXES | filter_bit::PORTS) == 0 {
         return true;
     }
-    if flags & filter_bit::PROTOCOLS != 0 && !protocol_passes(filter.protocols, event) {
+    if flags & filter_bit::ENDPOINTS != 0 {
+        let slot = subject.slot();
+        let index = (slot as usize >> 6) & (filter.endpoints.len() - 1);
+        // SAFETY: masked to the array's length, which is a power of two.
+        let word = unsafe { *filter.endpoints.as_ptr().add(index) };
+        if word >> (slot & 63) & 1 == 0 {
+            return false;
+        }
+    }
+    // What could not be read has no protocol, address or port to look for: the reader decides.
+    if subject.family() == 0 {
+        return true;
+    }
+    if flags & filter_bit::PROTOCOLS != 0 && !protocol_passes(filter.protocols, subject) {
         return false;
     }
-    if flags & filter_bit::PREFIXES != 0 && !any_prefix(&filter.prefixes, event) {
+    if flags & filter_bit::PREFIXES != 0 && !any_prefix(&filter.prefixes, subject) {
         return false;
     }
-    if flags & filter_bit::PORTS != 0 && !any_port(&filter.ports, event) {
+    if flags & filter_bit::PORTS != 0 && !any_port(&filter.ports, subject) {
         return false;
     }
     true
 }
 
 #[inline(always)]
-fn protocol_passes(wanted: u32, event: &Event) -> bool {
-    let version = if event.family == 4 { protocol_bit::IPV4 } else { protocol_bit::IPV6 };
-    let transport = match event.protocol {
+fn protocol_passes(wanted: u32, subject: &impl Subject) -> bool {
+    let version = if subject.family() == 4 { protocol_bit::IPV4 } else { protocol_bit::IPV6 };
+    let transport = match subject.protocol() {
         6 => protocol_bit::TCP,
         17 => protocol_bit::UDP,
         132 => protocol_bit::SCTP,
@@ -372,13 +442,14 @@ fn protocol_passes(wanted: u32, event: &Event) -> bool {
 }
 
 #[inline(always)]
-fn any_prefix(prefixes: &[PrefixMatch; chainkit_abi::FILTER_PREFIXES], event: &Event) -> bool {
+fn any_prefix(prefixes: &[PrefixMatch; chainkit_abi::FILTER_PREFIXES], subject: &impl Subject) -> bool {
+    let (source, destination) = subject.addresses();
     for prefix in prefixes {
-        if prefix.family != event.family {
+        if prefix.family != subject.family() {
             continue;
         }
-        if prefix.side & side::SOURCE != 0 && within(prefix, &event.source)
-            || prefix.side & side::DESTINATION != 0 && within(prefix, &event.destination)
+        if prefix.side & side::SOURCE != 0 && within(prefix, source)
+            || prefix.side & side::DESTINATION != 0 && within(prefix, destination)
         {
             return true;
         }
@@ -398,10 +469,11 @@ fn within(prefix: &PrefixMatch, address: &[u8; 16]) -> bool {
 }
 
 #[inline(always)]
-fn any_port(ports: &[PortMatch; chainkit_abi::FILTER_PORTS], event: &Event) -> bool {
+fn any_port(ports: &[PortMatch; chainkit_abi::FILTER_PORTS], subject: &impl Subject) -> bool {
+    let (source, destination) = subject.ports();
     for wanted in ports {
-        if wanted.side & side::SOURCE != 0 && wanted.port == event.source_port
-            || wanted.side & side::DESTINATION != 0 && wanted.port == event.destination_port
+        if wanted.side & side::SOURCE != 0 && wanted.port == source
+            || wanted.side & side::DESTINATION != 0 && wanted.port == destination
         {
             return true;
         }

@@ -2,7 +2,7 @@
 //!
 //! The way of a packet: [`chainkit_ebpf::hook`] finds the endpoint, [`chainkit_ebpf::parse`] reads the headers,
 //! [`chainkit_ebpf::track`] meets the connection with one look-up, [`chainkit_ebpf::verdict`] decides what is new,
-//! [`chainkit_ebpf::observe`] tells whoever looks.
+//! [`chainkit_ebpf::observe`] tells whoever looks, [`chainkit_ebpf::payload`] copies to who wants that.
 #![no_std]
 #![no_main]
 

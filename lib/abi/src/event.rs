@@ -32,6 +32,8 @@ pub mod kind {
     pub const MALFORMED: u8 = 9;
     /// An ICMP error that belongs to a connection.
     pub const RELATED: u8 = 10;
+    /// No event, but a [`Piece`](crate::Piece) of payload; among the records of observers that ask for it.
+    pub const PAYLOAD: u8 = 11;
 }
 
 /// What was decided; values of [`Event::verdict`] and of [`Conn::verdict`](crate::Conn).

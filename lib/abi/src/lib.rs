@@ -19,6 +19,7 @@ mod entering;
 mod event;
 mod filter;
 mod limits;
+mod payload;
 mod policy;
 
 pub use conn::{Conn, Key4, Key6, TableState, fragment, opened, state};
@@ -34,7 +35,9 @@ pub use limits::{
     ABI_VERSION, CONNECTIONS, DENIALS_PER_SLOT, HEARTBEAT_TIMEOUT_NS, MAGIC, OBSERVERS, SLOTS, SPARES, SWEEP_CHUNK,
     UNJUDGED,
 };
-
+pub use payload::{
+    PAYLOAD_BUDGET, PIECE_BYTES, PIECES, PROBE_BYTES, PayloadKey, PayloadState, Piece, SKIP_MOST, copy, piece_flag,
+};
 pub use policy::{
     BackendOf, BackendsOf, MOST_BACKENDS, PortRuns, Prefix4, Prefix6, RULES, RowKey, RuleHits, Run, Side, SourceKey,
     Subject, TABLE_SETS, VirtualKey, address, ground, rule, set_of, side as side_of,
@@ -57,7 +60,7 @@ plain! {
     BackendsOf = 8,
     Clock = 16,
     Conn = 104,
-    Control = 664,
+    Control = 672,
     Denial = 32,
     Endpoint = 16,
     Entering = 56,
@@ -65,6 +68,9 @@ plain! {
     Key4 = 16,
     Key6 = 40,
     ObserverFilter = 896,
+    PayloadKey = 48,
+    PayloadState = 24,
+    Piece = 96,
     PortMatch = 4,
     PortRuns = 24,
     Prefix4 = 8,

@@ -61,6 +61,7 @@ impl Datapath {
             abi: ABI_VERSION,
             observers: 0,
             each_packet: 0,
+            payload: 0,
             active: 0,
             fallback: 0,
             shadow: 0,

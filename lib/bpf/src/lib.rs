@@ -4,8 +4,8 @@
 //! pin or a map is what its name says. All unsafe code is in `sys`.
 //!
 //! Start at [`Datapath`]: it is installed for good, loaded, or found by its pins or on an interface. [`attach_endpoint`] hangs it on an
-//! interface for good; [`Lease`] for as long as a process runs; [`attach()`] is what both are made of. [`Observer`] reads its events,
-//! [`Datapath::connections`] its tables, [`Datapath::totals`] its counters; [`Datapath::upgrade`] swaps its programs.
+//! interface for good; [`Lease`] for as long as a process runs; [`attach()`] is what both are made of. [`Observer`] reads its events and
+//! copies of payload, [`Datapath::connections`] its tables, [`Datapath::totals`] its counters; [`Datapath::upgrade`] swaps its programs.
 
 mod attach;
 mod btf;
@@ -18,6 +18,7 @@ mod lease;
 mod lockfile;
 mod netlink;
 mod observer;
+mod payload;
 mod pins;
 mod policy;
 mod privilege;
@@ -36,7 +37,8 @@ pub use entering::{Entered, Known, Stage};
 pub use error::{Error, Result};
 pub use lasting::{Placed, attach_endpoint, detach_endpoint};
 pub use lease::{Lease, find};
-pub use observer::{Losses, Observer, ObserverSettings};
+pub use observer::{Losses, Observer, ObserverSettings, Record};
+pub use payload::{Decision, Skip, Stream};
 pub use pins::{PinnedLink, Pins};
 pub use policy::{Capacities, Table, TableSet};
 pub use program::Program;

@@ -19,10 +19,11 @@ use crate::{
     endpoint::NodeLock,
     error::{Context, Error, Result},
     lockfile::{Lock, LockFile},
+    payload::{Decision, Decisions, Stream},
     sys::{self, ControlWord, NewMap},
 };
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
-use chainkit_abi::{Event, OBSERVERS, ObserverFilter, filter_bit};
+use chainkit_abi::{Event, OBSERVERS, ObserverFilter, Piece, filter_bit, kind};
 
 /// The kernel takes an observer for dead after five of these.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -36,31 +37,49 @@ pub struct ObserverSettings {
     pub filter: ObserverFilter,
 }
 
-/// Events sent and lost since the observer was made, and how often the kernel had switched it off.
+/// Records sent and lost since the observer was made, and how often the kernel had switched it off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Events that went into the ring.
+    /// Events, and pieces of payload, that went into the ring.
     pub sent: u64,
-    /// Events for which it had no room.
+    /// Those for which it had no room.
     pub lost: u64,
     /// Times that the process was stopped for so long that the kernel took it for dead; what happened then was not sent,
     /// nor counted.
     pub pauses: u64,
 }
 
-/// One reader of the datapath's events.
+/// What lies in an observer's ring buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// An event.
+    Event(&'a Event),
+    /// A piece of payload, and its bytes, which may be none.
+    Piece(&'a Piece, &'a [u8]),
+}
+
+/// One reader of the datapath's events, and of payload if it [wants](Self::want_payload) that.
 pub struct Observer {
     slot: u32,
     ring: RingBuf<MapData>,
     losses: PerCpuArray<MapData, [u64; 2]>,
     filters: aya::maps::Array<MapData, ObserverFilter>,
     outer: std::os::fd::OwnedFd,
+    decisions: Option<Deciding>,
     control: Arc<ControlWord>,
     pauses: Arc<AtomicU64>,
+    /// Its bit, where it wants payload; else 0.
+    payload: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     heart: Option<JoinHandle<()>>,
     // Closing the file gives the slot back.
     _alive: LockFile,
+}
+
+/// What an observer that wants payload has decided, and where the kernel looks for it.
+struct Deciding {
+    decisions: Decisions,
+    outer: std::os::fd::OwnedFd,
 }
 
 impl std::fmt::Debug for Observer {
@@ -81,6 +100,7 @@ impl Observer {
         let bit = 1u64 << slot;
         // Whatever is in the slot was a dead observer's.
         control.observers().fetch_and(!bit, Ordering::AcqRel);
+        control.payload().fetch_and(!bit, Ordering::AcqRel);
         let ring = new_ring(settings.ring_bytes)?;
         let outer = datapath.map("OBSERVERS")?.try_clone_to_owned().during(|| "copy a descriptor")?;
         let mut losses = datapath.losses()?;
@@ -90,6 +110,7 @@ impl Observer {
         let mut filters = datapath.filter_array()?;
         filters.set(slot, settings.filter, 0).map_err(|error| refused(&error))?;
         sys::put_inner(outer.as_fd(), slot, ring.fd().as_fd()).during(|| "put a ring buffer into its slot")?;
+        forget_decisions(datapath, slot)?;
         let ring = RingBuf::try_from(Map::RingBuf(ring)).map_err(|error| refused(&error))?;
         control.heartbeat(slot).store(sys::monotonic(), Ordering::Release);
         want(&control, bit, &settings.filter);
@@ -100,8 +121,10 @@ impl Observer {
             losses,
             filters,
             outer,
+            decisions: None,
             control: Arc::new(control),
             pauses: Arc::default(),
+            payload: Arc::default(),
             stop: Arc::default(),
             heart: None,
             _alive: alive,
@@ -112,6 +135,7 @@ impl Observer {
 
     fn start_heart(&self) -> Result<JoinHandle<()>> {
         let (control, pauses, stop) = (Arc::clone(&self.control), Arc::clone(&self.pauses), Arc::clone(&self.stop));
+        let payload = Arc::clone(&self.payload);
         let (slot, bit) = (self.slot, 1u64 << self.slot);
         let beat = move || {
             while !stop.load(Ordering::Acquire) {
@@ -119,6 +143,7 @@ impl Observer {
                 if control.observers().fetch_or(bit, Ordering::AcqRel) & bit == 0 && !stop.load(Ordering::Acquire) {
                     pauses.fetch_add(1, Ordering::AcqRel);
                 }
+                control.payload().fetch_or(payload.load(Ordering::Acquire), Ordering::AcqRel);
                 thread::park_timeout(HEARTBEAT);
             }
         };
@@ -141,14 +166,72 @@ impl Observer {
         Ok(())
     }
 
-    /// Hands what has come to `take`, at most `limit` events; returns how many it was.
+    /// From now on has payload of connections copied, as far as its filter lets them through; verdicts do not matter. What it gets is
+    /// read by [`read`](Self::read).
+    ///
+    /// `decisions` is how many decisions about connections are kept, 1,024 at least and 1,048,576 at most, each 136 bytes of kernel
+    /// memory, taken at once; the least used is forgotten for another. To ask again changes nothing.
+    ///
+    /// # Errors
+    /// Where the kernel has no memory for them, or the datapath is of a version without them.
+    pub fn want_payload(&mut self, datapath: &Datapath, decisions: u32) -> Result<()> {
+        if self.decisions.is_some() {
+            return Ok(());
+        }
+        let outer = datapath.map("DECISIONS")?.try_clone_to_owned().during(|| "copy a descriptor")?;
+        let decisions = Decisions::new(decisions)?;
+        sys::put_inner(outer.as_fd(), self.slot, decisions.map())
+            .during(|| "put a map of decisions about payload into its slot")?;
+        self.decisions = Some(Deciding { decisions, outer });
+        let bit = 1u64 << self.slot;
+        self.payload.store(bit, Ordering::Release);
+        self.control.payload().fetch_or(bit, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Decides about the payload of a connection; what was decided before is replaced, skips included.
+    ///
+    /// The kernel heeds it from the next packet on. It may forget it, as it may forget the connection itself, and then copies as if
+    /// nothing had been decided: pieces say so by their flags.
+    ///
+    /// # Errors
+    /// Where the observer has not asked for payload, or the kernel refuses.
+    pub fn decide(&self, stream: &Stream, decision: Decision) -> Result<()> {
+        self.deciding()?.decide(stream, decision)
+    }
+
+    /// Forgets what was decided about the payload of a connection; where nothing was, it is no error.
+    ///
+    /// # Errors
+    /// As for [`decide`](Self::decide).
+    pub fn undecide(&self, stream: &Stream) -> Result<()> {
+        self.deciding()?.forget(stream)
+    }
+
+    fn deciding(&self) -> Result<&Decisions> {
+        let no_payload = || Error::Unsupported("this observer has not asked for payload".to_owned());
+        self.decisions.as_ref().map(|deciding| &deciding.decisions).ok_or_else(no_payload)
+    }
+
+    /// Hands what has come to `take`, at most `limit` events; returns how many it was. Pieces of payload are thrown away, and count as
+    /// well: [`read`](Self::read) is for them.
     pub fn drain(&mut self, limit: usize, mut take: impl FnMut(&Event)) -> usize {
+        self.read(limit, |record| {
+            if let Record::Event(event) = record {
+                take(event);
+            }
+        })
+    }
+
+    /// Hands what has come to `take`, at most `limit` records; returns how many it was.
+    ///
+    /// Records come in the order in which the kernel has put them there: packets of one direction as they passed, the pieces of a packet
+    /// from first to last, and the event of a packet before its payload. With several CPUs at work, only those of one CPU are sure to.
+    pub fn read(&mut self, limit: usize, mut take: impl FnMut(Record<'_>)) -> usize {
         let mut count = 0;
         while count < limit {
-            let Some(record) = self.ring.next() else { break };
-            if let Some(event) = sys::event(&record) {
-                take(&event);
-            }
+            let Some(bytes) = self.ring.next() else { break };
+            hand(&bytes, &mut take);
             count += 1;
         }
         count
@@ -176,6 +259,7 @@ impl Observer {
             let _ = heart.join();
         }
         self.control.observers().fetch_and(!(1u64 << self.slot), Ordering::AcqRel);
+        self.control.payload().fetch_and(!(1u64 << self.slot), Ordering::AcqRel);
     }
 }
 
@@ -183,6 +267,9 @@ impl Drop for Observer {
     fn drop(&mut self) {
         self.stop();
         let _ = sys::take_inner(self.outer.as_fd(), self.slot);
+        if let Some(deciding) = &self.decisions {
+            let _ = sys::take_inner(deciding.outer.as_fd(), self.slot);
+        }
     }
 }
 
@@ -193,6 +280,35 @@ fn want(control: &ControlWord, bit: u64, filter: &ObserverFilter) {
     } else {
         control.each_packet().fetch_and(!bit, Ordering::AcqRel);
     }
+}
+
+/// Hands one record over as what it is; what is too short to be either is left out.
+fn hand(bytes: &[u8], take: &mut impl FnMut(Record<'_>)) {
+    /// Where both have their kind.
+    const KIND: usize = std::mem::offset_of!(Event, kind);
+    const _: () = assert!(KIND == std::mem::offset_of!(Piece, kind));
+    if bytes.get(KIND) != Some(&kind::PAYLOAD) {
+        if let Some((event, _)) = sys::value_of::<Event>(bytes) {
+            take(Record::Event(&event));
+        }
+        return;
+    }
+    // The kernel rounds a record up to eight bytes only where nobody sees it; what a piece says of itself counts.
+    if let Some((piece, rest)) = sys::value_of::<Piece>(bytes)
+        && let Some(payload) = usize::try_from(piece.length).ok().and_then(|length| rest.get(..length))
+    {
+        take(Record::Piece(&piece, payload));
+    }
+}
+
+/// Takes away what a dead observer in this slot had decided.
+fn forget_decisions(datapath: &Datapath, slot: u32) -> Result<()> {
+    let outer = datapath.map("DECISIONS")?;
+    // To empty a place takes the kernel milliseconds, and it is seldom taken.
+    if sys::inner_id(outer, slot).during(|| "look for a dead observer's decisions")?.is_none() {
+        return Ok(());
+    }
+    sys::take_inner(outer, slot).during(|| "forget a dead observer's decisions")
 }
 
 /// Takes the first byte of the lock file that nobody holds.

@@ -3,7 +3,7 @@
 use crate::sys::Direction;
 
 /// Names of the maps, as the object has them.
-pub(crate) const MAPS: [&str; 29] = [
+pub(crate) const MAPS: [&str; 30] = [
     "CONTROL",
     "ENDPOINTS",
     "OVERFLOW",
@@ -15,6 +15,7 @@ pub(crate) const MAPS: [&str; 29] = [
     "DENIALS",
     "COUNTERS",
     "OBSERVERS",
+    "DECISIONS",
     "FILTERS",
     "LOSSES",
     "SCRATCH",

@@ -18,7 +18,7 @@ use aya_obj::generated::{
 };
 use chainkit_abi::{Key4, Key6};
 pub(crate) use control::ControlWord;
-pub(crate) use entries::{delete, entries, entries_one_by_one, look_up, update_all};
+pub(crate) use entries::{delete, entries, entries_one_by_one, look_up, update, update_all};
 
 /// A zeroed argument; the kernel takes any size whose unknown tail is zero.
 fn attributes() -> bpf_attr {
@@ -472,11 +472,9 @@ pub(crate) fn bytes_of<T: aya::Pod>(value: &T) -> &[u8] {
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }
 
-/// An event out of the bytes of a ring buffer's record; `None`: it is shorter than one.
-pub(crate) fn event(bytes: &[u8]) -> Option<chainkit_abi::Event> {
-    if bytes.len() < size_of::<chainkit_abi::Event>() {
-        return None;
-    }
-    // SAFETY: as long as an event, of which any bytes are valid; alignment is not assumed.
-    Some(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
+/// The value that bytes begin with, and those behind it; `None`: they are fewer.
+pub(crate) fn value_of<T: aya::Pod>(bytes: &[u8]) -> Option<(T, &[u8])> {
+    let (head, rest) = bytes.split_at_checked(size_of::<T>())?;
+    // SAFETY: as long as the value, of which any bytes are valid; alignment is not assumed.
+    Some((unsafe { std::ptr::read_unaligned(head.as_ptr().cast()) }, rest))
 }

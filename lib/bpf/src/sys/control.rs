@@ -68,6 +68,12 @@ impl ControlWord {
         self.word(unsafe { &raw mut (*self.at.as_ptr()).each_packet })
     }
 
+    /// A bit for each observer that wants payload.
+    pub(crate) fn payload(&self) -> &AtomicU64 {
+        // SAFETY: an address inside the mapping.
+        self.word(unsafe { &raw mut (*self.at.as_ptr()).payload })
+    }
+
     /// A slot with empty tables that no endpoint has, plus 1; 0: none.
     pub(crate) fn spare(&self, index: u32) -> &AtomicU32 {
         let index = usize::try_from(index % SPARES).unwrap_or(0);

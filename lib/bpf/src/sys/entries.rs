@@ -126,8 +126,8 @@ pub(crate) fn update_all<K: aya::Pod, V: aya::Pod>(map: BorrowedFd<'_>, keys: &[
     Ok(())
 }
 
-/// Writes one entry. The sizes must be those of the map.
-fn update<K: aya::Pod, V: aya::Pod>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+/// Writes one entry. The sizes must be those of the map: the caller has made or checked it.
+pub(crate) fn update<K: aya::Pod, V: aya::Pod>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
     let mut attributes = attributes();
     attributes.__bindgen_anon_2.map_fd = number(map);
     attributes.__bindgen_anon_2.key = address(key);

@@ -33,6 +33,7 @@ mod lasting;
 mod observers;
 mod operate;
 mod overtaken;
+mod payload;
 mod pins;
 mod plan;
 mod policed;

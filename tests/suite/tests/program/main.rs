@@ -42,6 +42,7 @@ mod malformed;
 mod modes;
 mod node;
 mod observer;
+mod payload;
 mod policy;
 mod policy_random;
 mod policy_rules;

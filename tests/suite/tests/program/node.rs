@@ -166,7 +166,8 @@ impl Drop for Lent {
     /// Leaves it as if freshly loaded, but for its counters. Observers must be gone by now.
     fn drop(&mut self) {
         let Some(datapath) = self.datapath.take().filter(|_| !thread::panicking()) else { return };
-        assert_eq!(datapath.control_value().unwrap().observers, 0, "an observer outlives its node");
+        let word = datapath.control_value().unwrap();
+        assert_eq!((word.observers, word.payload), (0, 0), "an observer outlives its node");
         datapath.set_active(Active::default(), 0);
         datapath.set_rules_since(0);
         let lock = NodeLock::take(self.root.path()).unwrap();

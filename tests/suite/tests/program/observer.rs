@@ -141,7 +141,7 @@ fn one_that_was_killed_is_switched_off_by_the_kernel() {
     let lab = Lab::new().unwrap();
     let node = Node::new(observing());
     let ends = node.ends(4);
-    let frame = ends.outgoing(UDP, &udp(1, 2, 0));
+    let frame = ends.outgoing(UDP, &udp(1, 2, 8));
     node.datapath.pin(&Pins::below(lab.root())).unwrap();
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "observer::one_that_was_killed_is_switched_off_by_the_kernel", "--nocapture"])
@@ -152,7 +152,11 @@ fn one_that_was_killed_is_switched_off_by_the_kernel() {
         .unwrap();
     let said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let slot: u32 = said.into_iter().find_map(|line| line.rsplit_once("observing in slot ")?.1.parse().ok()).unwrap();
-    let observers = || node.datapath.control_value().unwrap().observers;
+    let observers = || {
+        let word = node.datapath.control_value().unwrap();
+        assert_eq!(word.payload, word.observers, "it wants payload, too, as long as it looks");
+        word.observers
+    };
     assert_eq!(observers(), 1 << slot);
 
     child.kill().unwrap();
@@ -180,7 +184,8 @@ fn one_that_was_killed_is_switched_off_by_the_kernel() {
 /// Is the other process, which lives no longer than the first.
 fn observe_until_killed(root: &Path) -> ! {
     let datapath = Datapath::open(&Pins::below(root)).unwrap().unwrap();
-    let observer = Observer::start(&datapath, root, tiny()).unwrap();
+    let mut observer = Observer::start(&datapath, root, tiny()).unwrap();
+    observer.want_payload(&datapath, 0).unwrap();
     println!("observing in slot {}", observer.slot());
     io::copy(&mut io::stdin(), &mut io::sink()).unwrap();
     process::exit(0)

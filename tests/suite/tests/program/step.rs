@@ -340,6 +340,8 @@ pub(crate) fn converse_over(families: &[u8], settings: Settings, script: impl Fn
     let mut sparse = node.observe(ObserverFilter::default());
     hold(&mut node, families, &script, [Some(&mut sparse), None]);
     let mut every = node.observe(per_packet());
+    // Which must change nothing of all that.
+    every.want_payload(&node.datapath, 0).unwrap();
     hold(&mut node, families, &script, [Some(&mut sparse), Some(&mut every)]);
 }
 
