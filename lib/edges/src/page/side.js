@@ -46,7 +46,7 @@ const Side = (() => {
     return said.join(", ");
   }
 
-  const size = (edge) => (edge.bytes_to === null ? `${number(edge.flows)} flows` : bytes(edge.bytes_to + edge.bytes_from));
+  const size = (edge) => (edge.bytes_to === null ? `${number(edge.flows)} flow${edge.flows === 1 ? "" : "s"}` : bytes(edge.bytes_to + edge.bytes_from));
   const edgeRow = (edge, pick) =>
     row(`${edge.src} → ${edge.dst}`, [over(edge), trouble(edge)].filter(Boolean).join(" · "), size(edge), edge.bad, () => pick({ edge }));
   const nodeRow = (node, pick) => row(node.name, node.kind, `${number(node.edges.length)} edges`, node.bad, () => pick({ node }));
