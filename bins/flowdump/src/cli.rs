@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use chainkit_cli::{ApiArgs, Exit, Failure, Log, Program, RootArgs, colour, run};
 use chainkit_flow::{Filter, Format, PrinterOptions, TimeFormat};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use jiff::Timestamp;
 
-use crate::{filter_args, live, manual, names::NameSources, saved, sink::Sink, values};
+use crate::{filter_args, live, manual, map, names::NameSources, saved, sink::Sink, values};
 
 const PROGRAM: Program = Program { name: "flowdump", command, manual: manual::SECTIONS };
 
@@ -19,23 +21,19 @@ const PROGRAM: Program = Program { name: "flowdump", command, manual: manual::SE
 const MAX_LAST: u64 = 1_000_000;
 
 pub(crate) fn main() -> ExitCode {
-    run(&PROGRAM, |matches, log| {
-        let options = Options::new(matches, *log)?;
-        if options.print_raw_filters {
-            return print_raw_filters(&options.filter);
-        }
-        let mut sink = Sink::new(&options)?;
-        let outcome = match &options.read {
-            Some(input) => saved::run(input, &options, &mut sink),
-            None => live::run(&options, &mut sink),
-        };
-        match outcome {
-            Ok(exit) => Ok(exit.merge(sink.finish()?)),
-            Err(error) => {
-                // What was seen before it went wrong is shown; the error says more than a second one could.
-                let _ = sink.finish();
-                Err(error)
+    run(&PROGRAM, |matches, log| match matches.subcommand() {
+        None => {
+            let options = Options::new(matches, *log)?;
+            if options.print_raw_filters {
+                return print_raw_filters(&options.filter);
             }
+            let sink = Sink::new(&options)?;
+            flows(&options, sink)
+        }
+        Some((name, its)) => {
+            nothing_before(matches, name)?;
+            let (_, _, run) = COMMANDS.iter().find(|(known, ..)| *known == name).context("no such command")?;
+            run(its, *log)
         }
     })
 }
@@ -46,11 +44,51 @@ fn print_raw_filters(filter: &Filter) -> anyhow::Result<Exit> {
     Ok(Exit::Fine)
 }
 
+/// What a command does with what it was asked.
+type Run = fn(&ArgMatches, Log) -> anyhow::Result<Exit>;
+
+/// Adds what a command can be asked.
+type Describe = fn(Command) -> Command;
+
+/// The commands that take flows for something else than showing them: name, description, what they do. Each has a file.
+const COMMANDS: &[(&str, Describe, Run)] = &[("map", map::describe, map::run)];
+
+/// Sends the flows that were asked for into a sink, wherever they come from.
+pub(crate) fn flows(options: &Options, mut sink: Sink) -> anyhow::Result<Exit> {
+    let outcome = match &options.read {
+        Some(input) => saved::run(input, options, &mut sink),
+        None => live::run(options, &mut sink),
+    };
+    match outcome {
+        Ok(exit) => Ok(exit.merge(sink.finish()?)),
+        Err(error) => {
+            // What was seen before it went wrong is shown; the error says more than a second one could.
+            if !sink.has_nothing_to_report() {
+                let _ = sink.finish();
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Flags before a command would say nothing to it.
+fn nothing_before(matches: &ArgMatches, command: &str) -> anyhow::Result<()> {
+    let given = matches
+        .ids()
+        .find(|id| id.as_str() != "log" && matches.value_source(id.as_str()) == Some(ValueSource::CommandLine));
+    match given {
+        Some(id) => Err(Failure::usage(format!("--{id} stands before {command}, which does not read it"))
+            .remedy(format!("put it after: flowdump {command} ..."))
+            .into()),
+        None => Ok(()),
+    }
+}
+
 fn command() -> Command {
-    let command = Command::new(PROGRAM.name).version(env!("CARGO_PKG_VERSION"));
-    let command = SourceArgs::augment_args(command.next_help_heading("Where flows come from"));
-    let command = SelectionArgs::augment_args(command.next_help_heading("Which of them"));
-    let command = OutputArgs::augment_args(filter_args::add(command).next_help_heading("Output"));
+    let command = flow_args(Command::new(PROGRAM.name).version(env!("CARGO_PKG_VERSION")));
+    let command = OutputArgs::augment_args(command.next_help_heading("Output"));
+    let command = EndingArgs::augment_args(command);
+    let commands = COMMANDS.iter().map(|(name, describe, _)| describe(Command::new(*name)));
     // After the arguments, since a group of them would put its own description in place of this one.
     command
         .next_help_heading(None::<&str>)
@@ -60,8 +98,21 @@ fn command() -> Command {
              before: one flow for the first packet each way, each new TCP flag, each verdict and the end of a \
              connection.",
         )
-        .override_usage("flowdump [OPTIONS] [FILTERS]")
+        .override_usage("flowdump [OPTIONS] [FILTERS]\n       flowdump map [OPTIONS] [FILTERS]")
         .after_help(manual::EXAMPLES_IN_SHORT)
+        .subcommands(commands)
+}
+
+/// Adds the flags that say which flows, from where: those that all commands have.
+pub(crate) fn flow_args(command: Command) -> Command {
+    let command = SourceArgs::augment_args(command.next_help_heading("Where flows come from"));
+    let command = SelectionArgs::augment_args(command.next_help_heading("Which of them"));
+    filter_args::add(command)
+}
+
+/// Adds the flags that say when a run has not gone well.
+pub(crate) fn ending_args(command: Command) -> Command {
+    EndingArgs::augment_args(command)
 }
 
 #[derive(Args, Debug)]
@@ -163,7 +214,10 @@ struct OutputArgs {
     /// Print the allow and the deny list that the filters make, as Hubble does, and end
     #[arg(long)]
     print_raw_filters: bool,
+}
 
+#[derive(Args, Debug)]
+struct EndingArgs {
     /// With -r, end at the first bad line with exit code 2
     #[arg(long, requires = "read")]
     strict: bool,
@@ -271,10 +325,36 @@ pub(crate) struct Options {
 
 impl Options {
     fn new(matches: &ArgMatches, log: Log) -> anyhow::Result<Self> {
+        let options = Self::of_flows(matches, log)?;
+        let output = OutputArgs::from_arg_matches(matches)?;
+        let format = match output.output {
+            _ if output.jsonl => Format::Jsonl,
+            Output::Compact => Format::Compact,
+            Output::Dict => Format::Dict,
+            Output::Table => Format::Table,
+            Output::Json | Output::Jsonpb | Output::Jsonl => Format::Jsonl,
+        };
+        let printer = PrinterOptions {
+            format,
+            time_format: output.time_format,
+            node_name: output.print_node_name,
+            policy_names: output.print_policy_names,
+            numeric: output.numeric,
+            colour: match output.color {
+                Color::Auto => colour(),
+                Color::Always => true,
+                Color::Never => false,
+            },
+        };
+        Ok(Self { printer, print_raw_filters: output.print_raw_filters, ..options })
+    }
+
+    /// What was asked about flows; how they are shown is for each command to say.
+    pub(crate) fn of_flows(matches: &ArgMatches, log: Log) -> anyhow::Result<Self> {
         let filter = filter_args::filter(matches)?;
         let source = SourceArgs::from_arg_matches(matches)?;
         let selection = SelectionArgs::from_arg_matches(matches)?;
-        let output = OutputArgs::from_arg_matches(matches)?;
+        let ending = EndingArgs::from_arg_matches(matches)?;
         let from_stdin = source.pods.iter().filter(|input| *input == "-").count();
         if from_stdin > 1 {
             return Err(Failure::usage("--pods - was given twice: stdin can be read once").into());
@@ -288,13 +368,6 @@ impl Options {
         {
             return Err(Failure::usage(format!("--since {since} is later than --until {until}")).into());
         }
-        let format = match output.output {
-            _ if output.jsonl => Format::Jsonl,
-            Output::Compact => Format::Compact,
-            Output::Dict => Format::Dict,
-            Output::Table => Format::Table,
-            Output::Json | Output::Jsonpb | Output::Jsonl => Format::Jsonl,
-        };
         Ok(Self {
             attach: source.attach,
             attach_kind: source.attach_kind,
@@ -308,22 +381,11 @@ impl Options {
             until: selection.until,
             duration: selection.duration,
             per_packet: source.per_packet,
-            strict: output.strict,
-            fail_on_loss: output.fail_on_loss,
+            strict: ending.strict,
+            fail_on_loss: ending.fail_on_loss,
             node_name: source.node_name.filter(|name| !name.is_empty()),
-            printer: PrinterOptions {
-                format,
-                time_format: output.time_format,
-                node_name: output.print_node_name,
-                policy_names: output.print_policy_names,
-                numeric: output.numeric,
-                colour: match output.color {
-                    Color::Auto => colour(),
-                    Color::Always => true,
-                    Color::Never => false,
-                },
-            },
-            print_raw_filters: output.print_raw_filters,
+            printer: PrinterOptions::default(),
+            print_raw_filters: false,
             root: source.root,
             buffer: source.buffer,
             log,

@@ -10,6 +10,7 @@ mod cli;
 mod filter_args;
 mod live;
 mod manual;
+mod map;
 mod names;
 mod rules;
 mod saved;

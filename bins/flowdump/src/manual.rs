@@ -1,5 +1,7 @@
 //! The man page beyond the flags.
 
+mod map;
+
 use chainkit_cli::Section;
 
 /// Examples at the end of `--help`.
@@ -10,7 +12,18 @@ Examples:
   flowdump --verdict DROPPED --verdict AUDIT -j     what is or would be dropped, as JSON
   flowdump --attach all --duration 10s              attach for ten seconds where nothing is attached
   flowdump -r flows.jsonl --to-port 53 -o table     from saved lines
-  kubectl get pods -A -o json | flowdump --pods -   names straight from the cluster";
+  kubectl get pods -A -o json | flowdump --pods -   names straight from the cluster
+  flowdump map -r flows.jsonl                       who talks to whom, as a map: see flowdump map --help";
+
+/// Examples at the end of `map --help`.
+pub(crate) const MAP_EXAMPLES: &str = "\
+Examples:
+  flowdump map --pods pods.json --duration 1m        who talks to whom in a minute, by workload
+  flowdump map -r flows.jsonl --by namespace         of saved lines, by namespace
+  flowdump map -r flows.jsonl --verdict DROPPED -j   what was denied between whom, as JSON
+  flowdump map -r flows.jsonl -o dot | dot -Tsvg     a drawing
+  flowdump map -r flows.jsonl -o html > map.html     a page to look at in a browser
+  flowdump map --watch                               a screen that is drawn anew each second";
 
 /// Sections after the options.
 pub(crate) const SECTIONS: &[Section] = &[
@@ -108,6 +121,7 @@ the same policies:
 
     flowdump --verdict DROPPED --verdict AUDIT",
     },
+    Section { title: "THE MAP", text: map::TEXT },
     Section {
         title: "PRIVILEGES",
         text: "\

@@ -99,6 +99,7 @@ impl Lines<'_> {
         while !stop.now() && !self.sink.done() {
             // A pipe may be silent for long: it must not keep a signal waiting.
             if !readable(input)? {
+                self.sink.tick()?;
                 continue;
             }
             let read = match input.read(&mut chunk) {

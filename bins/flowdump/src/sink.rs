@@ -18,8 +18,19 @@ const BATCH: usize = 64 * 1024;
 /// The most that `--last` keeps, in bytes of lines.
 const MAX_KEPT_BYTES: usize = 512 << 20;
 
+/// Something that is made of many flows, in place of a line for each.
+pub(crate) trait Report {
+    /// Takes a record that passed the filters.
+    fn take(&mut self, record: &Record);
+
+    /// Time goes on: shows what is due. Called often.
+    fn tick(&mut self) -> anyhow::Result<()>;
+
+    /// No more comes.
+    fn finish(&mut self) -> anyhow::Result<()>;
+}
+
 /// Takes records from wherever they come and shows those that were asked for.
-#[derive(Debug)]
 pub(crate) struct Sink {
     filter: Filter,
     since: Option<Timestamp>,
@@ -30,6 +41,8 @@ pub(crate) struct Sink {
     live: bool,
     json: bool,
     printer: Printer,
+    /// What takes the place of the printer.
+    report: Option<Box<dyn Report>>,
     out: Vec<u8>,
     stdout: File,
     shown: u64,
@@ -64,6 +77,7 @@ impl Sink {
             live: options.read.is_none(),
             json: options.printer.format == Format::Jsonl,
             printer: Printer::new(options.printer),
+            report: None,
             out: Vec::with_capacity(2 * BATCH),
             // A file of its own: the standard one looks for line ends in all that passes.
             stdout: File::from(io::stdout().as_fd().try_clone_to_owned()?),
@@ -72,6 +86,14 @@ impl Sink {
             fail_on_loss: options.fail_on_loss,
             log: options.log,
         })
+    }
+
+    /// A sink that shows no flows, but a report of those that were asked for.
+    ///
+    /// # Errors
+    /// When stdout cannot be used at all.
+    pub(crate) fn reporting(options: &Options, report: Box<dyn Report>) -> io::Result<Self> {
+        Ok(Self { report: Some(report), ..Self::new(options)? })
     }
 
     /// Takes an event of the datapath.
@@ -122,6 +144,10 @@ impl Sink {
             let nodes = status.node_names.join(", ");
             self.log.warning(format!("{} {nodes}: {}", status.state_change, status.message));
         }
+        if let Some(report) = &mut self.report {
+            report.take(record);
+            return Ok(());
+        }
         self.printer.print(record, line, &mut self.out)?;
         if self.out.len() >= BATCH {
             self.write()?;
@@ -141,13 +167,20 @@ impl Sink {
 
     /// Writes what was gathered, so that a reader has it at once.
     pub(crate) fn flush(&mut self) -> anyhow::Result<()> {
+        self.tick()?;
         self.printer.flush(&mut self.out);
         self.write()
     }
 
     /// Writes whole lines as they are; a table may hold rows back to align them.
     pub(crate) fn flush_lines(&mut self) -> anyhow::Result<()> {
+        self.tick()?;
         self.write()
+    }
+
+    /// Lets a report show what is due, also where nothing comes.
+    pub(crate) fn tick(&mut self) -> anyhow::Result<()> {
+        self.report.as_mut().map_or(Ok(()), |report| report.tick())
     }
 
     fn write(&mut self) -> anyhow::Result<()> {
@@ -156,6 +189,11 @@ impl Sink {
             self.out.clear();
         }
         Ok(())
+    }
+
+    /// Whether there would be a report, and nothing in it.
+    pub(crate) const fn has_nothing_to_report(&self) -> bool {
+        self.report.is_some() && self.shown == 0
     }
 
     /// Whether nothing more will be shown.
@@ -175,7 +213,11 @@ impl Sink {
     /// Shows what was kept, tells what was lost, and says whether that is a "no".
     pub(crate) fn finish(&mut self) -> anyhow::Result<Exit> {
         self.end_of_past()?;
-        self.flush()?;
+        if let Some(report) = &mut self.report {
+            report.finish()?;
+        }
+        self.printer.flush(&mut self.out);
+        self.write()?;
         if self.lost > 0 {
             self.log.warning(format!("{} events lost", self.lost));
         }

@@ -38,8 +38,8 @@ pub use enums::{
     event_type,
 };
 pub use extra::{ConnectionExtra, Extensions, Extra, FlagNames};
-pub use icmp::name as icmp_name;
 pub use filter::{Filter, FilterBuilder, FilterError, FilterFlag, PodPattern, SlotSet};
+pub use icmp::name as icmp_name;
 pub use layer4::{Icmp, Layer4, Ports, Tcp, TcpFlags};
 pub use layer7::{Dns, Grpc, Http, HttpHeader, Kafka, L7Extra, Layer7, Tls};
 pub use model::{

@@ -1,0 +1,209 @@
+//! `flowdump map`: who talks to whom, as edges.
+
+mod table;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use chainkit_cli::{Exit, Failure, Log};
+use chainkit_edges::{Budget, By, Edges, Page, Snapshot, dot, mermaid, page};
+use chainkit_flow::{Record, Time};
+use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
+use jiff::Timestamp;
+
+use crate::cli::{self, Options};
+use crate::manual;
+use crate::sink::{Report, Sink};
+
+/// How often a map that is watched is shown.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// The most edges that can be asked for: as many take some 100 MiB.
+const MAX_EDGES: u64 = 100_000;
+
+/// The last flows of each edge that a page has.
+const RECENT: usize = 3;
+
+#[derive(Args, Clone, Copy, Debug)]
+struct MapArgs {
+    /// What the nodes of the map are
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    by: Nodes,
+
+    /// Form of the output
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    output: Output,
+
+    /// The same as -o jsonl
+    #[arg(short, conflicts_with = "output")]
+    jsonl: bool,
+
+    /// Show the map again each second, as flows come; a file of -r is followed
+    #[arg(short, long)]
+    watch: bool,
+
+    /// The most edges; what is beyond is one edge that says so
+    #[arg(long, value_name = "N", default_value = "5000", value_parser = clap::value_parser!(u64).range(2..=MAX_EDGES))]
+    edges: u64,
+
+    /// The most external peers, by name or address; what is beyond is one node
+    #[arg(long, value_name = "N", default_value = "500", value_parser = clap::value_parser!(u64).range(0..=MAX_EDGES))]
+    externals: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Nodes {
+    /// What pods belong to, such as a Deployment
+    #[default]
+    Workload,
+    /// Pods
+    Pod,
+    /// Namespaces
+    Namespace,
+    /// Services where they are known, else workloads
+    Service,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Columns
+    #[default]
+    Table,
+    /// The same as jsonl
+    Json,
+    /// A JSON object for each edge, a line each
+    Jsonl,
+    /// A drawing for Graphviz
+    Dot,
+    /// A drawing for Mermaid
+    Mermaid,
+    /// A page for a browser, which needs nothing else
+    Html,
+}
+
+/// The command line of `flowdump map`.
+pub(crate) fn describe(command: Command) -> Command {
+    let command = MapArgs::augment_args(command.next_help_heading("The map"));
+    let command = cli::flow_args(cli::ending_args(command));
+    command
+        .next_help_heading(None::<&str>)
+        .about("Who talks to whom, as a map")
+        .long_about(
+            "Gathers flows into edges between workloads, pods, namespaces or services: how many, how many bytes, what was \
+             denied, what failed, how long it took. Takes the same flows as flowdump itself, live or saved, and the same \
+             filters; without --watch it shows the map once, when they end",
+        )
+        .override_usage("flowdump map [OPTIONS] [FILTERS]")
+        .after_help(manual::MAP_EXAMPLES)
+}
+
+/// Runs `flowdump map`.
+pub(crate) fn run(matches: &ArgMatches, log: Log) -> anyhow::Result<Exit> {
+    let ask = MapArgs::from_arg_matches(matches)?;
+    if ask.watch && ask.output == Output::Html {
+        let failure = Failure::usage("--watch does not go together with -o html: a page is written once");
+        return Err(failure.remedy("write it again with --duration, or watch the table").into());
+    }
+    let mut options = Options::of_flows(matches, log)?;
+    options.follow |= ask.watch;
+    let sink = Sink::reporting(&options, Box::new(Map::new(ask)?))?;
+    cli::flows(&options, sink)
+}
+
+/// The map, on its way to stdout.
+struct Map {
+    edges: Edges,
+    output: Output,
+    /// Where it is shown again each second: when next.
+    due: Option<Instant>,
+    shown: Option<(Instant, Snapshot)>,
+    screen: Option<table::Screen>,
+    stdout: File,
+}
+
+impl Map {
+    fn new(ask: MapArgs) -> anyhow::Result<Self> {
+        let by = match ask.by {
+            Nodes::Workload => By::Workload,
+            Nodes::Pod => By::Pod,
+            Nodes::Namespace => By::Namespace,
+            Nodes::Service => By::Service,
+        };
+        let output = if ask.jsonl { Output::Jsonl } else { ask.output };
+        let count = |number| usize::try_from(number).unwrap_or(usize::MAX);
+        let budget = Budget {
+            edges: count(ask.edges),
+            externals: count(ask.externals),
+            recent: if output == Output::Html { RECENT } else { 0 },
+            ..Budget::default()
+        };
+        Ok(Self {
+            edges: Edges::new(by, budget),
+            output,
+            due: ask.watch.then(|| Instant::now() + EVERY),
+            shown: None,
+            screen: (ask.watch && output == Output::Table).then(table::Screen::of_stdout).flatten(),
+            stdout: File::from(io::stdout().as_fd().try_clone_to_owned()?),
+        })
+    }
+
+    /// The map as it is now, with rates since it was last shown.
+    fn snapshot(&mut self, now: Instant) -> Snapshot {
+        let mut snapshot = self.edges.snapshot();
+        if self.due.is_some() {
+            if let Some((at, before)) = &self.shown {
+                snapshot.rates_since(before, now.duration_since(*at).as_secs_f64());
+            }
+            snapshot.at(Time(Timestamp::now()));
+            self.shown = Some((now, snapshot.clone()));
+        }
+        snapshot
+    }
+
+    fn show(&mut self, now: Instant) -> anyhow::Result<()> {
+        let snapshot = self.snapshot(now);
+        let mut out = Vec::new();
+        match self.output {
+            Output::Table => match &mut self.screen {
+                Some(screen) => screen.draw(&snapshot, &mut out)?,
+                None => table::write(&snapshot, &mut out)?,
+            },
+            Output::Json | Output::Jsonl => {
+                for edge in &snapshot.edges {
+                    serde_json::to_writer(&mut out, edge)?;
+                    out.push(b'\n');
+                }
+            }
+            Output::Dot => out.extend_from_slice(dot(&snapshot).as_bytes()),
+            Output::Html => out.extend_from_slice(page(&snapshot, Page::File).as_bytes()),
+            Output::Mermaid => out.extend_from_slice(mermaid(&snapshot).as_bytes()),
+        }
+        self.stdout.write_all(&out)?;
+        Ok(())
+    }
+}
+
+impl Report for Map {
+    fn take(&mut self, record: &Record) {
+        self.edges.take(record);
+    }
+
+    fn tick(&mut self) -> anyhow::Result<()> {
+        let now = Instant::now();
+        if self.due.is_some_and(|due| now >= due) {
+            self.due = Some(now + EVERY);
+            self.show(now)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        self.show(Instant::now())?;
+        if let Some(screen) = self.screen.take() {
+            screen.leave(&mut self.stdout)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,30 @@
+//! Who talks to whom: flows gathered into edges between workloads, pods, namespaces or services, and edges drawn.
+//!
+//! It takes flows in any order, from one node or several, whole or cut, and says of each edge only what they tell: what
+//! is not known is none, not zero. It never opens a file, knows no clock, and its memory is bounded ([`Budget`]).
+//!
+//! Start at [`Edges`], which gathers; [`Snapshot`] is what it has gathered, [`Edge`] a line of it. [`dot`], [`mermaid`]
+//! and [`page`] draw one.
+
+#![forbid(unsafe_code)]
+
+mod connection;
+mod dot;
+mod edge;
+mod gather;
+mod label;
+mod mermaid;
+mod node;
+mod oriented;
+mod page;
+mod sketch;
+mod tally;
+
+pub use dot::dot;
+pub use edge::{Edge, Snapshot, Verdicts};
+pub use gather::{Budget, Edges};
+pub use label::{human_bytes, human_milliseconds};
+pub use mermaid::mermaid;
+pub use node::{By, Kind, Node};
+pub use page::{Page, data, page};
+pub use sketch::Sketch;
