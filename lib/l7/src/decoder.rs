@@ -3,6 +3,7 @@
 use crate::detect::{self, Spoken};
 use crate::dns;
 use crate::http1::Http1;
+use crate::http2::Http2;
 use crate::mask::Masker;
 use crate::message::Message;
 use crate::piece::{Side, Sides, Transport};
@@ -35,6 +36,7 @@ impl<'a> Context<'a> {
 pub(crate) enum Decoder {
     Detecting(Detecting),
     Http1(Box<Http1>),
+    Http2(Box<Http2>),
     Dns(Box<dns::Decoder>),
     Tls(Box<tls::Decoder>),
     /// Nothing is decoded any more.
@@ -48,6 +50,8 @@ pub(crate) enum Next {
     Detect,
     /// One that is known.
     Known(Spoken),
+    /// HTTP/2, asked for by a request of HTTP/1.
+    Upgraded(Box<Http2>),
     /// Nothing that is decoded.
     Done,
 }
@@ -78,6 +82,7 @@ impl Decoder {
                 *detecting.lost.of_mut(side) = true;
             }
             Self::Http1(http1) => http1.join(side),
+            Self::Http2(http2) => http2.join(side),
             Self::Dns(dns) => dns.join(side),
             Self::Tls(tls) => tls.gap(side),
             Self::Done => {}
@@ -89,6 +94,7 @@ impl Decoder {
         match self {
             Self::Detecting(detecting) => *detecting.lost.of_mut(side) &= !turn,
             Self::Http1(http1) => http1.piece_begins(side, turn),
+            Self::Http2(http2) => http2.piece_begins(side),
             Self::Dns(dns) => dns.piece_begins(side),
             Self::Tls(_) => {}
             Self::Done => {}
@@ -100,6 +106,7 @@ impl Decoder {
         match self {
             Self::Detecting(detecting) => detecting.data(side, bytes),
             Self::Http1(http1) => http1.data(side, bytes, cx),
+            Self::Http2(http2) => http2.data(side, bytes, cx),
             Self::Dns(dns) => dns.data(side, bytes, cx),
             Self::Tls(tls) => tls.data(side, bytes, cx),
             Self::Done => bytes.len(),
@@ -110,6 +117,7 @@ impl Decoder {
     pub(crate) fn unwanted(&self, side: Side) -> u64 {
         match self {
             Self::Http1(http1) => http1.unwanted(side),
+            Self::Http2(http2) => http2.unwanted(side),
             Self::Detecting(_) | Self::Dns(_) | Self::Tls(_) => 0,
             Self::Done => u64::MAX,
         }
@@ -117,8 +125,10 @@ impl Decoder {
 
     /// So many bytes passed unseen, no more than are unwanted.
     pub(crate) fn skip(&mut self, side: Side, bytes: u64, cx: &mut Context<'_>) {
-        if let Self::Http1(http1) = self {
-            http1.skip(side, bytes, cx);
+        match self {
+            Self::Http1(http1) => http1.skip(side, bytes, cx),
+            Self::Http2(http2) => http2.skip(side, bytes, cx),
+            Self::Detecting(_) | Self::Dns(_) | Self::Tls(_) | Self::Done => {}
         }
     }
 
@@ -130,6 +140,7 @@ impl Decoder {
                 *detecting.lost.of_mut(side) = true;
             }
             Self::Http1(http1) => http1.gap(side, cx),
+            Self::Http2(http2) => http2.gap(side, cx),
             Self::Dns(dns) => dns.gap(side),
             Self::Tls(tls) => tls.gap(side),
             Self::Done => {}
@@ -138,22 +149,28 @@ impl Decoder {
 
     /// What answers what is not certain any more.
     pub(crate) fn unjoin(&mut self) {
-        if let Self::Http1(http1) = self {
-            http1.unjoin();
+        match self {
+            Self::Http1(http1) => http1.unjoin(),
+            Self::Http2(http2) => http2.unjoin(),
+            Self::Detecting(_) | Self::Dns(_) | Self::Tls(_) | Self::Done => {}
         }
     }
 
     /// What waits for the other side waits no more.
     pub(crate) fn unjoin_held(&mut self) {
-        if let Self::Http1(http1) = self {
-            http1.unjoin_held();
+        match self {
+            Self::Http1(http1) => http1.unjoin_held(),
+            Self::Http2(http2) => http2.unjoin(),
+            Self::Detecting(_) | Self::Dns(_) | Self::Tls(_) | Self::Done => {}
         }
     }
 
     /// Nothing follows on `side`.
     pub(crate) fn end(&mut self, side: Side, cx: &mut Context<'_>) {
-        if let Self::Http1(http1) = self {
-            http1.end(side, cx);
+        match self {
+            Self::Http1(http1) => http1.end(side, cx),
+            Self::Http2(http2) => http2.end(side, cx),
+            Self::Detecting(_) | Self::Dns(_) | Self::Tls(_) | Self::Done => {}
         }
     }
 
@@ -170,6 +187,7 @@ impl Decoder {
         let (next, joined) = match self {
             Self::Detecting(detecting) => (detecting.next.take(), detecting.joined),
             Self::Http1(http1) => (http1.next.take(), Sides::default()),
+            Self::Http2(http2) => (http2.next.take(), Sides::default()),
             Self::Dns(dns) => (dns.next.take(), Sides::default()),
             Self::Tls(tls) => (tls.next.take(), Sides::default()),
             Self::Done => (None, Sides::default()),
@@ -178,6 +196,8 @@ impl Decoder {
         *self = match next {
             Next::Detect => Self::Detecting(Detecting::default()),
             Next::Known(Spoken::Http1) => Self::Http1(Box::new(Http1::new(joined))),
+            Next::Known(Spoken::Http2) => Self::Http2(Box::new(Http2::new(joined))),
+            Next::Upgraded(http2) => Self::Http2(http2),
             Next::Known(Spoken::Dns) => Self::Dns(Box::default()),
             Next::Known(Spoken::Tls) => Self::Tls(Box::default()),
             Next::Done => Self::Done,
@@ -188,6 +208,7 @@ impl Decoder {
     pub(crate) fn memory(&self) -> usize {
         match self {
             Self::Http1(http1) => size_of::<Http1>().saturating_add(http1.memory()),
+            Self::Http2(http2) => size_of::<Http2>().saturating_add(http2.memory()),
             Self::Dns(dns) => size_of::<dns::Decoder>().saturating_add(dns.memory()),
             Self::Tls(tls) => size_of::<tls::Decoder>().saturating_add(tls.memory()),
             Self::Detecting(_) | Self::Done => 0,
@@ -204,7 +225,7 @@ impl Detecting {
         if *self.lost.of(side) {
             return self.pass(bytes);
         }
-        match detect::tcp(bytes) {
+        match detect::tcp(bytes, joined) {
             detect::Verdict::Is(spoken) => self.next = Some(Next::Known(spoken)),
             detect::Verdict::Maybe => {}
             detect::Verdict::IsNot if joined => {

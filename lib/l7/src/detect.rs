@@ -1,12 +1,13 @@
 //! What is spoken on a connection, by its first bytes.
 
 use crate::http1::head;
-use crate::{dns, tls};
+use crate::{dns, http2, tls};
 
 /// A protocol over TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spoken {
     Http1,
+    Http2,
     Dns,
     Tls,
 }
@@ -22,10 +23,10 @@ pub(crate) enum Verdict {
     IsNot,
 }
 
-/// What the first bytes of one side tell, where something begins.
-pub(crate) fn tcp(bytes: &[u8]) -> Verdict {
+/// What the first bytes of one side tell; `joined`: they are the first of a piece, and not of the stream.
+pub(crate) fn tcp(bytes: &[u8], joined: bool) -> Verdict {
     let mut answer = Verdict::IsNot;
-    for verdict in [head::begins(bytes), tls::begins(bytes), dns::begins(bytes)] {
+    for verdict in [head::begins(bytes), http2::begins(bytes, joined), tls::begins(bytes), dns::begins(bytes)] {
         match verdict {
             Verdict::IsNot => {}
             Verdict::Maybe => answer = Verdict::Maybe,

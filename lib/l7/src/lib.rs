@@ -14,6 +14,7 @@ mod decoder;
 mod detect;
 mod dns;
 mod http1;
+mod http2;
 mod mask;
 mod message;
 mod piece;

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 
 use crate::decoder::{Context, Next};
 use crate::detect::{Spoken, Verdict};
+use crate::http2::Http2;
 use crate::message::{Content, Http, Kind, Message, Protocol};
 use crate::piece::{Side, Sides};
 use body::Receiving;
@@ -311,6 +312,7 @@ impl Http1 {
             return;
         };
         let becomes = exchange.becomes;
+        let (method, url, asked_ns) = (exchange.method.clone(), exchange.url.clone(), exchange.time_ns);
         let body = if exchange.method == "HEAD" { Body::Length(0) } else { head.body };
         let is_tunnel = becomes == Becomes::Tunnel && matches!(head.code, 200..=299);
         self.answered = Some(exchange);
@@ -322,6 +324,9 @@ impl Http1 {
         }
         if is_tunnel {
             self.next = Some(Next::Detect);
+        } else if head.code == 101 && becomes == Becomes::H2c {
+            let http2 = Http2::upgraded(side.other(), method, url, asked_ns);
+            self.next = Some(Next::Upgraded(Box::new(http2)));
         } else if head.code == 101 {
             self.next = Some(Next::Done);
         } else if becomes != Becomes::Same
