@@ -24,8 +24,6 @@ pub enum Protocol {
     Dns,
     /// TLS: its ClientHello (RFC 8446, section 4.1.2).
     Tls,
-    /// QUIC: the ClientHello in its Initial packets (RFC 9000, RFC 9001).
-    Quic,
 }
 
 impl Protocol {
@@ -38,7 +36,6 @@ impl Protocol {
             Self::Grpc => "grpc",
             Self::Dns => "dns",
             Self::Tls => "tls",
-            Self::Quic => "quic",
         }
     }
 }
@@ -73,7 +70,7 @@ pub enum Content {
     Http(Http),
     /// DNS.
     Dns(Dns),
-    /// The ClientHello of TLS, also of that within QUIC.
+    /// The ClientHello of TLS.
     Tls(Tls),
 }
 
