@@ -13,7 +13,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use jiff::Timestamp;
 
-use crate::{filter_args, live, manual, map, names::NameSources, saved, sink::Sink, values};
+use crate::{filter_args, layer7, live, manual, map, names::NameSources, saved, sink::Sink, values};
 
 const PROGRAM: Program = Program { name: "flowdump", command, manual: manual::SECTIONS };
 
@@ -123,7 +123,7 @@ struct SourceArgs {
 
     /// Read saved lines from this file, or from stdin (-)
     #[arg(short, long, value_name = "FILE", alias = "input-file")]
-    #[arg(conflicts_with_all = ["attach", "per_packet", "buffer", "attach_kind"])]
+    #[arg(conflicts_with_all = ["attach", "per_packet", "buffer", "attach_kind", "l7"])]
     read: Option<PathBuf>,
 
     /// Go on as flows come; live that is so anyway, with -r it follows a growing file
@@ -141,6 +141,18 @@ struct SourceArgs {
     /// Tell every packet, not only the first ones and what changes
     #[arg(long)]
     per_packet: bool,
+
+    /// Decode what connections carry, on any port: HTTP, gRPC, DNS, TLS
+    #[arg(long)]
+    l7: bool,
+
+    /// Memory that decoding may take, over all connections
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = values::memory, requires = "l7")]
+    l7_memory: usize,
+
+    /// Show credentials, cookies and values in queries, which are masked otherwise
+    #[arg(long, requires = "l7")]
+    show_secrets: bool,
 
     /// Size of the ring buffer between kernel and this program
     #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = values::buffer)]
@@ -305,6 +317,8 @@ pub(crate) struct Options {
     pub(crate) duration: Option<Duration>,
     /// Every packet.
     pub(crate) per_packet: bool,
+    /// What connections carry.
+    pub(crate) l7: Option<layer7::Ask>,
     /// A bad line ends it.
     pub(crate) strict: bool,
     /// Losses are a "no".
@@ -381,6 +395,7 @@ impl Options {
             until: selection.until,
             duration: selection.duration,
             per_packet: source.per_packet,
+            l7: source.l7.then_some(layer7::Ask { memory: source.l7_memory, show_secrets: source.show_secrets }),
             strict: ending.strict,
             fail_on_loss: ending.fail_on_loss,
             node_name: source.node_name.filter(|name| !name.is_empty()),

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use chainkit_abi::{ObserverFilter, SLOTS, filter_bit, hook};
-use chainkit_bpf::{Datapath, Direction, Key, Losses, NodeLock, Observer, ObserverSettings, hidden, monotonic};
+use chainkit_abi::{Event, ObserverFilter, SLOTS, filter_bit, hook, side};
+use chainkit_bpf::{
+    Datapath, Direction, Key, Losses, NodeLock, Observer, ObserverSettings, Record as Taken, hidden, monotonic,
+};
 use chainkit_cli::{Exit, Failure};
 use chainkit_cluster::{ENDPOINTS_FOLDER, Names, read_endpoints};
 use chainkit_flow::{Connection, ConnectionKey, Decoder, Resolver, WallClock};
@@ -20,12 +22,15 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::attach::{Source, failure};
 use crate::cli::Options;
+use crate::layer7::{self, Decoders};
 use crate::names;
 use crate::rules::Rules;
 use crate::sink::Sink;
 
 /// Events taken at once, before anything else is looked at.
 const DRAIN: usize = 32 * 1024;
+/// The same with payload: the kernel is to hear soon of what need not be copied.
+const DRAIN_PAYLOAD: usize = 1024;
 /// How long to wait for more when nothing has come: what a flow is late by at most.
 const PAUSE: Duration = Duration::from_millis(10);
 /// How often losses are asked for.
@@ -70,11 +75,8 @@ fn watch(
     let mut kernel_filter = filter(options, source)?;
     let settings = ObserverSettings { ring_bytes: options.buffer, filter: kernel_filter };
     // Before the tables are read, so that nothing falls between past and present.
-    let mut observer = if past && !options.follow {
-        None
-    } else {
-        Some(Observer::start(source.datapath(), &options.root.root, settings).map_err(failure)?)
-    };
+    let mut observer = if past && !options.follow { None } else { Some(begin(options, source, settings)?) };
+    let mut layer7 = options.l7.map(Decoders::new);
     if past {
         // What has begun since is told by the observer.
         let until = if observer.is_some() { monotonic() } else { u64::MAX };
@@ -98,7 +100,7 @@ fn watch(
             || deadline.is_some_and(|deadline| Instant::now() >= deadline)
     };
     loop {
-        let taken = take(options, observer, sink, decoder, &mut known.rules)?;
+        let taken = take(options, observer, sink, decoder, &mut known.rules, layer7.as_mut())?;
         sink.flush()?;
         let now = Instant::now();
         if now >= losses_at {
@@ -112,12 +114,18 @@ fn watch(
             let moved = look(options, known, source, decoder)?;
             let wanted = filter(options, source)?;
             if moved {
-                *observer = Observer::start(source.datapath(), &options.root.root, settings).map_err(failure)?;
+                *observer = begin(options, source, settings)?;
                 told = Losses::default();
+                if let Some(layer7) = &mut layer7 {
+                    layer7.forget_decisions();
+                }
             }
             if moved || wanted != kernel_filter {
                 observer.set_filter(&wanted).map_err(failure)?;
                 kernel_filter = wanted;
+            }
+            if let Some(layer7) = &mut layer7 {
+                layer7.tick(monotonic(), decoder, options.log, &mut |record| sink.record(record, None))?;
             }
             look_at = now + LOOK_EVERY;
         }
@@ -141,7 +149,7 @@ fn watch(
     }
     // What is in the ring by now was sent before the end.
     observer.stop();
-    while !sink.done() && take(options, observer, sink, decoder, &mut known.rules)? != 0 {}
+    while !sink.done() && take(options, observer, sink, decoder, &mut known.rules, layer7.as_mut())? != 0 {}
     tell_losses(options, sink, observer, &mut told, decoder)?;
     sink.flush()?;
     Ok(if told.pauses > 0 && options.fail_on_loss { Exit::No } else { Exit::Fine })
@@ -156,15 +164,54 @@ fn take(
     sink: &mut Sink,
     decoder: &mut Decoder,
     rules: &mut Rules,
+    mut layer7: Option<&mut Decoders>,
 ) -> anyhow::Result<usize> {
     let mut outcome = Ok(());
-    let taken = observer.drain(DRAIN, |event| {
-        if outcome.is_ok() && !(options.per_packet && event.hook == hook::SWEEP) {
-            rules.meet(event.rule, event.generation, decoder);
-            outcome = sink.event(event, decoder);
+    let most = if layer7.is_some() { DRAIN_PAYLOAD } else { DRAIN };
+    let taken = observer.read(most, |record| {
+        if outcome.is_err() {
+            return;
         }
+        outcome = match (record, &mut layer7) {
+            (Taken::Event(event), layer7) => {
+                event_of(options, event, sink, decoder, rules).and_then(|()| match layer7 {
+                    Some(layer7) => layer7.event(event, decoder, &mut |record| sink.record(record, None)),
+                    None => Ok(()),
+                })
+            }
+            (Taken::Piece(piece, bytes), Some(layer7)) => {
+                layer7.piece(piece, bytes, decoder, &mut |record| sink.record(record, None))
+            }
+            (Taken::Piece(..), None) => Ok(()),
+        };
     });
+    if let Some(layer7) = layer7 {
+        layer7.decide(observer, options.log);
+    }
     outcome.map(|()| taken)
+}
+
+fn event_of(
+    options: &Options,
+    event: &Event,
+    sink: &mut Sink,
+    decoder: &mut Decoder,
+    rules: &mut Rules,
+) -> anyhow::Result<()> {
+    if options.per_packet && event.hook == hook::SWEEP {
+        return Ok(());
+    }
+    rules.meet(event.rule, event.generation, decoder);
+    sink.event(event, decoder)
+}
+
+/// An observer that gets what was asked for.
+fn begin(options: &Options, source: &Source, settings: ObserverSettings) -> anyhow::Result<Observer> {
+    let mut observer = Observer::start(source.datapath(), &options.root.root, settings).map_err(failure)?;
+    if options.l7.is_some() {
+        observer.want_payload(source.datapath(), layer7::DECISIONS).map_err(failure)?;
+    }
+    Ok(observer)
 }
 
 /// Tells what was lost since it was last told.
@@ -237,6 +284,9 @@ fn tell_hidden(
 /// What the kernel may leave out: what the filter says, and interfaces that were not asked for.
 fn filter(options: &Options, source: &Source) -> anyhow::Result<ObserverFilter> {
     let mut filter = options.filter.kernel_filter(options.per_packet, |_| None);
+    if options.l7.is_some() {
+        both_ways(&mut filter);
+    }
     if let Some(wanted) = source.wanted() {
         filter.flags |= filter_bit::ENDPOINTS;
         for (slot, endpoint) in source.datapath().endpoints().map_err(failure)? {
@@ -248,6 +298,22 @@ fn filter(options: &Options, source: &Source) -> anyhow::Result<ObserverFilter> 
         }
     }
     Ok(filter)
+}
+
+/// What answers is needed to understand what asks: lets what a filter lets through come from the other side, too.
+fn both_ways(filter: &mut ObserverFilter) {
+    for prefix in &mut filter.prefixes {
+        if prefix.side != 0 {
+            prefix.side = side::ANY;
+        }
+    }
+    for port in &mut filter.ports {
+        if port.side != 0 {
+            port.side = side::ANY;
+        }
+    }
+    // Ends of connections are to be heard of, whatever verdict they were under.
+    filter.flags &= !filter_bit::VERDICTS;
 }
 
 /// Shows the connection tables as flows, in the order of their last packets: connections that began before `until`,

@@ -8,6 +8,7 @@
 mod attach;
 mod cli;
 mod filter_args;
+mod layer7;
 mod live;
 mod manual;
 mod map;

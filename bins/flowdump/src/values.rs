@@ -11,6 +11,25 @@ const MAX_BUFFER: u64 = 1 << 30;
 
 /// A size such as `8MiB`, `512KiB` or `65536`, for a ring buffer: rounded up to a power of two, as the kernel wants it.
 pub(crate) fn buffer(text: &str) -> Result<u32, String> {
+    let bytes = size(text)?;
+    if !(MIN_BUFFER..=MAX_BUFFER).contains(&bytes) {
+        return Err("expected a size from 4KiB to 1GiB".to_owned());
+    }
+    u32::try_from(bytes.next_power_of_two()).map_err(|error| error.to_string())
+}
+
+/// The least and the most memory that decoding may be given.
+const MEMORY: std::ops::RangeInclusive<u64> = (1 << 20)..=(64 << 30);
+
+/// A size of memory.
+pub(crate) fn memory(text: &str) -> Result<usize, String> {
+    let bytes = size(text)?;
+    let bytes = usize::try_from(bytes).ok().filter(|_| MEMORY.contains(&bytes));
+    bytes.ok_or_else(|| "expected a size from 1MiB to 64GiB".to_owned())
+}
+
+/// A number of bytes, with or without a unit; one that is too large for any is the largest.
+fn size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = match text.strip_prefix(digits).unwrap_or_default().trim() {
         "" | "B" => 1,
@@ -19,11 +38,7 @@ pub(crate) fn buffer(text: &str) -> Result<u32, String> {
         "G" | "GiB" => 1 << 30,
         unit => return Err(format!("unknown unit {unit:?}: use KiB, MiB or GiB")),
     };
-    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).unwrap_or(u64::MAX);
-    if !(MIN_BUFFER..=MAX_BUFFER).contains(&bytes) {
-        return Err("expected a size from 4KiB to 1GiB".to_owned());
-    }
-    u32::try_from(bytes.next_power_of_two()).map_err(|error| error.to_string())
+    Ok(digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).unwrap_or(u64::MAX))
 }
 
 /// A duration such as `10s` or `1h 30m`.

@@ -16,6 +16,7 @@ use crate::enums::{FlowType, IpVersion, LostEventSource, ObservationPoint, Traff
 use crate::extra::{ConnectionExtra, Extensions, Extra, FlagNames};
 use crate::layer4::{Icmp, Layer4, Ports, Tcp, TcpFlags};
 use crate::model::{Endpoint, Ethernet, EventType, Flow, Interface, Ip, LostEvents, Record};
+use crate::named::DnsNames;
 use crate::resolve::Resolver;
 use crate::summary::summary;
 use crate::text::{Lenient, Mac};
@@ -59,6 +60,7 @@ pub struct Decoder {
     resolver: Resolver,
     interfaces: HashMap<u32, Arc<str>>,
     rules: Rules,
+    dns_names: DnsNames,
     ids: FlowIds,
 }
 
@@ -72,6 +74,7 @@ impl Decoder {
             resolver,
             interfaces: HashMap::new(),
             rules: Rules::default(),
+            dns_names: DnsNames::default(),
             ids: FlowIds::new(),
         }
     }
@@ -90,7 +93,10 @@ impl Decoder {
     pub fn set_interface(&mut self, ifindex: u32, name: Option<&str>) {
         match name {
             Some(name) => self.interfaces.insert(ifindex, name.into()),
-            None => self.interfaces.remove(&ifindex),
+            None => {
+                self.dns_names.forget(ifindex);
+                self.interfaces.remove(&ifindex)
+            }
         };
     }
 
@@ -123,6 +129,7 @@ impl Decoder {
             from_pod,
             ifindex: event.ifindex,
             layer4: layer4(event),
+            time: event.time,
         };
         let is_reply = match event.reply {
             reply::NO => Some(false),
@@ -191,6 +198,7 @@ impl Decoder {
             from_pod,
             ifindex: entry.ifindex,
             layer4,
+            time: conn.first_seen,
         };
         let mut flow = self.flow(&seen, is_reply, conn.verdict);
         flow.time = Some(Time(entry.last_seen));
@@ -249,6 +257,13 @@ impl Decoder {
             let behind = is_pod.then(|| self.resolver.behind(seen.ifindex)).flatten();
             behind.or_else(|| self.resolver.endpoint(&address?)).cloned()
         };
+        // The pod has asked for its peer, and nobody here for the pod.
+        let name = |address: Option<IpAddr>, is_pod: bool| {
+            let address = address.filter(|_| !is_pod)?;
+            self.dns_names.name(seen.ifindex, address, seen.time).map(|name| name.as_ref().to_owned())
+        };
+        let source_names = name(source, seen.from_pod).into_iter().collect();
+        let destination_names = name(destination, !seen.from_pod).into_iter().collect();
         let service = |address: Option<IpAddr>, port| self.resolver.service(&address?, port, seen.protocol);
         let verdict = match verdict_number {
             verdict::FORWARDED => Verdict::Forwarded,
@@ -271,6 +286,8 @@ impl Decoder {
             destination: end(destination, !seen.from_pod),
             source_service: service(source, seen.source_port),
             destination_service: service(destination, seen.destination_port),
+            source_names,
+            destination_names,
             flow_type: FlowType::L3L4,
             node_name: Arc::clone(&self.node_name),
             event_type: Some(EventType { kind: event_type::TRACE, sub_type }),
@@ -317,6 +334,10 @@ impl Decoder {
         }
     }
 }
+
+mod exchange;
+
+pub use exchange::Exchange;
 
 fn container(end: Option<&Arc<Endpoint>>) -> Option<Arc<str>> {
     end.and_then(|end| end.container_id.clone())
@@ -400,6 +421,8 @@ struct Seen {
     from_pod: bool,
     ifindex: u32,
     layer4: Option<Layer4>,
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    time: u64,
 }
 
 fn address(family: u8, bytes: [u8; 16]) -> Option<IpAddr> {

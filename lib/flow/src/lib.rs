@@ -19,6 +19,7 @@ mod icmp;
 mod layer4;
 mod layer7;
 mod model;
+mod named;
 mod print;
 mod read;
 mod resolve;
@@ -30,7 +31,7 @@ mod uuid;
 mod wire;
 
 pub use decided::{DecidedBy, Rule, RuleAction};
-pub use decode::{Connection, ConnectionKey, Decoder, WallClock};
+pub use decode::{Connection, ConnectionKey, Decoder, Exchange, WallClock};
 pub use drop_reason::DropReason;
 pub use enrich::with_names;
 pub use enums::{

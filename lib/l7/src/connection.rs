@@ -224,7 +224,8 @@ impl Connection {
     }
 
     fn advice(&self) -> Advice {
-        let mut advice = Advice { not_l7: self.is_done(), ..Advice::default() };
+        let recognised = !matches!(self.decoder, Decoder::Detecting(_) | Decoder::Done);
+        let mut advice = Advice { not_l7: self.is_done(), recognised, ..Advice::default() };
         if !advice.not_l7 {
             for side in Side::BOTH {
                 let unwanted = self.decoder.unwanted(side).min(MAX_SKIP);

@@ -85,6 +85,8 @@ pub struct Piece<'a> {
 pub struct Advice {
     /// Nothing that is to come on this connection will be decoded.
     pub not_l7: bool,
+    /// It is known what is spoken: what is to come is worth copying, however much it is.
+    pub recognised: bool,
     /// By who sends: bytes before this sequence number will not be looked at. What lies across it is to be copied
     /// from it on.
     pub skip_until: Sides<Option<u32>>,
