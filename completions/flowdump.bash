@@ -35,7 +35,7 @@ _flowdump() {
 
     case "${cmd}" in
         flowdump)
-            opts="-r -f -n -l -t -A -4 -6 -o -j -h -V --attach --read --follow --pods --api --kubeconfig --context --per-packet --buffer --own-node --root --first --last --since --until --duration --pod --from-pod --to-pod --namespace --from-namespace --to-namespace --service --from-service --to-service --workload --from-workload --to-workload --label --from-label --to-label --identity --from-identity --to-identity --cluster --from-cluster --to-cluster --ip --from-ip --to-ip --snat-ip --fqdn --from-fqdn --to-fqdn --port --from-port --to-port --protocol --tcp-flags --ip-version --type --verdict --drop-reason-desc --policy --traffic-direction --interface --node-name --node-label --uuid --trace-id --ip-trace-id --http-status --http-method --http-path --http-url --http-header --dns-query --sni --latency --min-bytes --cel-expression --all-namespaces --from-all-namespaces --to-all-namespaces --ipv4 --ipv6 --encrypted --unencrypted --reply --not --allowlist --denylist --output --print-node-name --print-policy-names --time-format --numeric --color --print-raw-filters --strict --fail-on-loss --log --help --version map help"
+            opts="-r -f -n -l -t -A -4 -6 -o -j -h -V --attach --read --follow --pods --api --kubeconfig --context --per-packet --l7 --l7-memory --show-secrets --buffer --own-node --root --first --last --since --until --duration --pod --from-pod --to-pod --namespace --from-namespace --to-namespace --service --from-service --to-service --workload --from-workload --to-workload --label --from-label --to-label --identity --from-identity --to-identity --cluster --from-cluster --to-cluster --ip --from-ip --to-ip --snat-ip --fqdn --from-fqdn --to-fqdn --port --from-port --to-port --protocol --tcp-flags --ip-version --type --verdict --drop-reason-desc --policy --traffic-direction --interface --node-name --node-label --uuid --trace-id --ip-trace-id --http-status --http-method --http-path --http-url --http-header --dns-query --sni --latency --min-bytes --cel-expression --all-namespaces --from-all-namespaces --to-all-namespaces --ipv4 --ipv6 --encrypted --unencrypted --reply --not --allowlist --denylist --output --print-node-name --print-policy-names --time-format --numeric --color --print-raw-filters --strict --fail-on-loss --log --help --version map help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -62,6 +62,10 @@ _flowdump() {
                     return 0
                     ;;
                 --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --l7-memory)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -411,7 +415,7 @@ _flowdump() {
             return 0
             ;;
         flowdump__subcmd__map)
-            opts="-o -j -w -r -f -n -l -t -A -4 -6 -h --by --output --watch --edges --externals --strict --fail-on-loss --attach --read --follow --pods --api --kubeconfig --context --per-packet --buffer --own-node --root --first --last --since --until --duration --pod --from-pod --to-pod --namespace --from-namespace --to-namespace --service --from-service --to-service --workload --from-workload --to-workload --label --from-label --to-label --identity --from-identity --to-identity --cluster --from-cluster --to-cluster --ip --from-ip --to-ip --snat-ip --fqdn --from-fqdn --to-fqdn --port --from-port --to-port --protocol --tcp-flags --ip-version --type --verdict --drop-reason-desc --policy --traffic-direction --interface --node-name --node-label --uuid --trace-id --ip-trace-id --http-status --http-method --http-path --http-url --http-header --dns-query --sni --latency --min-bytes --cel-expression --all-namespaces --from-all-namespaces --to-all-namespaces --ipv4 --ipv6 --encrypted --unencrypted --reply --not --allowlist --denylist --log --help"
+            opts="-o -j -w -r -f -n -l -t -A -4 -6 -h --by --output --watch --edges --externals --strict --fail-on-loss --attach --read --follow --pods --api --kubeconfig --context --per-packet --l7 --l7-memory --show-secrets --buffer --own-node --root --first --last --since --until --duration --pod --from-pod --to-pod --namespace --from-namespace --to-namespace --service --from-service --to-service --workload --from-workload --to-workload --label --from-label --to-label --identity --from-identity --to-identity --cluster --from-cluster --to-cluster --ip --from-ip --to-ip --snat-ip --fqdn --from-fqdn --to-fqdn --port --from-port --to-port --protocol --tcp-flags --ip-version --type --verdict --drop-reason-desc --policy --traffic-direction --interface --node-name --node-label --uuid --trace-id --ip-trace-id --http-status --http-method --http-path --http-url --http-header --dns-query --sni --latency --min-bytes --cel-expression --all-namespaces --from-all-namespaces --to-all-namespaces --ipv4 --ipv6 --encrypted --unencrypted --reply --not --allowlist --denylist --log --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -458,6 +462,10 @@ _flowdump() {
                     return 0
                     ;;
                 --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --l7-memory)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -33,6 +33,8 @@ const DRAIN: usize = 32 * 1024;
 const DRAIN_PAYLOAD: usize = 1024;
 /// How long to wait for more when nothing has come: what a flow is late by at most.
 const PAUSE: Duration = Duration::from_millis(10);
+/// The same with payload, of which the kernel copies a first part only until it is told that it is worth more.
+const PAUSE_PAYLOAD: Duration = Duration::from_millis(1);
 /// How often losses are asked for.
 const LOSSES_EVERY: Duration = Duration::from_millis(200);
 /// How often interfaces and names are looked at.
@@ -144,7 +146,7 @@ fn watch(
             if nobody_reads() {
                 break;
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(if layer7.is_some() { PAUSE_PAYLOAD } else { PAUSE });
         }
     }
     // What is in the ring by now was sent before the end.

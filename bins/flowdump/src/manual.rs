@@ -1,5 +1,6 @@
 //! The man page beyond the flags.
 
+mod layer7;
 mod map;
 
 use chainkit_cli::Section;
@@ -10,6 +11,7 @@ Examples:
   flowdump                                          flows of this node's pods, as they come
   flowdump --pods pods.json --namespace shop        with names, of one namespace
   flowdump --verdict DROPPED --verdict AUDIT -j     what is or would be dropped, as JSON
+  flowdump --l7 --http-status 5+                    responses of HTTP that tell of an error, as they come
   flowdump --attach all --duration 10s              attach for ten seconds where nothing is attached
   flowdump -r flows.jsonl --to-port 53 -o table     from saved lines
   kubectl get pods -A -o json | flowdump --pods -   names straight from the cluster
@@ -121,6 +123,7 @@ the same policies:
 
     flowdump --verdict DROPPED --verdict AUDIT",
     },
+    Section { title: "REQUESTS AND RESPONSES", text: layer7::TEXT },
     Section { title: "THE MAP", text: map::TEXT },
     Section {
         title: "PRIVILEGES",
@@ -263,7 +266,15 @@ flow.trace_observation_point
   out for drops.
 
 flow.Type
-  L3_L4.
+  L3_L4, or L7 of a request or response, whose event_type is 129.
+
+flow.l7
+  A request or response: type (REQUEST, RESPONSE), latency_ns (of a response, nanoseconds since its request, a string; left out where that
+  was not seen), and one of http (code, method, url, protocol, headers: a list of key and value) and dns (query, qtypes, rcode, and of a
+  response ips, ttl, cnames, rrtypes). Of a response, method and url are those of its request. Kafka, which others write, is read.
+
+flow.source_names, flow.destination_names
+  The name by which the pod at whose interface it was seen has asked DNS for its peer, with --l7.
 
 flow.ethernet.source, flow.ethernet.destination
   Ethernet addresses of the packet.
@@ -313,8 +324,8 @@ type.googleapis.com/google.protobuf.Struct, and value, whose fields are below. I
 value.event
   Why it is told: first, reply (the first packet of the other way), flags (a TCP flag not sent before by this side),
   verdict (it changed), denied, close, active (every five seconds), packet (any other, with --per-packet), malformed,
-  related (an ICMP error that belongs to a connection), or connection (an entry of a connection table, for --last and
-  --since).
+  related (an ICMP error that belongs to a connection), l7 (a request or response), or connection (an entry of a connection
+  table, for --last and --since).
 
 value.packets
   Packets on the wire that this one stands for: 1, or as many as the segments of a GSO super-packet.
@@ -385,6 +396,12 @@ value.decided_by
   among the rules of its policy for that direction, from 0), and policies_left_out, where there are more policies than fit.
   Where no policy's rule decided it is because, in words: a pod and its own node, a pod and itself, a service without
   backends or with too many kinds of them, a pod of which nothing is known yet.
+
+value.l7
+  Of a request or response: protocol (http1, http2, grpc, dns, tls), partial (true where something of its connection was not seen, so
+  that fields may be missing), stream (of HTTP/2 its identifier, of DNS that of the message), body_bytes (where it was counted to its
+  end), grpc (service, method, and of a response status, where there was one, and message), tls (sni, alpn, version, ech: it bears an
+  encrypted ClientHello, so that the name may be another's).
 
 Of ICMP a connection table keeps neither type nor code: connection and close of an ICMP exchange tell an echo request.",
     },

@@ -30,6 +30,7 @@ mod gso;
 mod host_ends;
 mod ipv6;
 mod lasting;
+mod layer7;
 mod observers;
 mod operate;
 mod overtaken;
