@@ -24,6 +24,8 @@ pub enum Protocol {
     Dns,
     /// TLS: its ClientHello (RFC 8446, section 4.1.2).
     Tls,
+    /// QUIC: the ClientHello in its first packets (RFC 9001, section 4).
+    Quic,
 }
 
 impl Protocol {
@@ -36,6 +38,7 @@ impl Protocol {
             Self::Grpc => "grpc",
             Self::Dns => "dns",
             Self::Tls => "tls",
+            Self::Quic => "quic",
         }
     }
 }
@@ -70,7 +73,7 @@ pub enum Content {
     Http(Http),
     /// DNS.
     Dns(Dns),
-    /// The ClientHello of TLS.
+    /// The ClientHello of TLS, over TCP or QUIC.
     Tls(Tls),
 }
 

@@ -8,6 +8,9 @@
     reason = "a part of several suites, not each of which uses all"
 )]
 
+pub mod hello;
+pub mod initial;
+
 use chainkit_l7::{Connections, Message, Options, Piece, Side, Transport};
 use proptest::prelude::*;
 

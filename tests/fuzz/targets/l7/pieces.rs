@@ -5,7 +5,7 @@ use chainkit_l7::{Connections, Content, Message, Options, Piece, Side, Transport
 
 const MEMORY: usize = 256 << 10;
 /// What a piece begins with: who sends it, what is done to it, and its length in two bytes.
-const HEADER: usize = 4;
+pub const HEADER: usize = 4;
 
 /// As pieces of a stream.
 pub fn tcp(input: &[u8]) {
@@ -15,6 +15,11 @@ pub fn tcp(input: &[u8]) {
 /// As pieces of a stream, and as datagrams.
 pub fn both(input: &[u8]) {
     tcp(input);
+    udp(input);
+}
+
+/// As datagrams.
+pub fn udp(input: &[u8]) {
     pieces(input, Transport::Udp);
 }
 
