@@ -165,6 +165,15 @@ impl Decoder {
         }
     }
 
+    /// Tells messages whose head was whole before `since_ns` without waiting for their end.
+    pub(crate) fn tell_heads(&mut self, since_ns: u64, cx: &mut Context<'_>) {
+        match self {
+            Self::Http1(http1) => http1.tell_heads(since_ns, cx),
+            Self::Http2(http2) => http2.tell_heads(since_ns, cx),
+            Self::Detecting(_) | Self::Dns(_) | Self::Tls(_) | Self::Quic(_) | Self::Done => {}
+        }
+    }
+
     /// Nothing follows on `side`.
     pub(crate) fn end(&mut self, side: Side, cx: &mut Context<'_>) {
         match self {

@@ -60,7 +60,8 @@ pub struct Message {
     pub partial: bool,
     /// The stream within its connection: of HTTP/2 its identifier, of DNS that of the message.
     pub stream: Option<u32>,
-    /// Bytes of the body as it was sent, without the framing of chunks or frames; `None` where they were not counted to its end.
+    /// Bytes of the body as it was sent, without the framing of chunks or frames; `None` where they were not counted to its end,
+    /// or where the message was told before it ([`Options::hold_ns`](crate::Options::hold_ns)).
     pub body_bytes: Option<u64>,
     /// What it says.
     pub content: Content,

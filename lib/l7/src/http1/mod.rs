@@ -30,7 +30,7 @@ pub(crate) struct Http1 {
     waiting: VecDeque<Exchange>,
     /// The request that is being answered.
     answered: Option<Exchange>,
-    /// The response that is being received.
+    /// The response that is being received, if it was not told yet.
     response: Option<Message>,
     /// Which response answers which request is known.
     is_joined: bool,
@@ -210,7 +210,7 @@ impl Http1 {
 
     fn request(&mut self, side: Side, head: Head, cx: &mut Context<'_>) {
         let server_rests =
-            self.response.is_none() && matches!(self.sides.of(side.other()).state, State::Head | State::Lost);
+            self.answered.is_none() && matches!(self.sides.of(side.other()).state, State::Head | State::Lost);
         if self.is_joined && !matches!(self.sides.of(side.other()).state, State::Lost) {
             self.is_pipelined |= !server_rests;
         } else if self.sides.of(side).at_turn && server_rests && !self.is_pipelined {
@@ -406,6 +406,21 @@ impl Http1 {
         }
     }
 
+    /// Tells what goes on since before `since_ns` by its head.
+    pub(crate) fn tell_heads(&mut self, since_ns: u64, cx: &mut Context<'_>) {
+        let response = self.response.take_if(|response| response.time_ns < since_ns);
+        // A request is told before its response.
+        let answered = self
+            .answered
+            .as_mut()
+            .and_then(|exchange| exchange.untold.take_if(|request| response.is_some() || request.time_ns < since_ns));
+        let waiting = self.waiting.iter_mut();
+        let waiting = waiting.filter_map(|one| one.untold.take_if(|request| request.time_ns < since_ns));
+        for message in answered.into_iter().chain(response).chain(waiting) {
+            cx.tell(message);
+        }
+    }
+
     pub(crate) fn gap(&mut self, side: Side, cx: &mut Context<'_>) {
         self.lose(side, cx);
     }
@@ -415,7 +430,7 @@ impl Http1 {
     }
 
     pub(crate) fn unjoin_held(&mut self) {
-        if self.waiting.is_empty() && self.response.is_none() {
+        if self.waiting.is_empty() && self.answered.is_none() {
             self.is_joined = false;
         }
     }
