@@ -8,6 +8,7 @@ mod body;
 pub(crate) mod head;
 
 use std::collections::VecDeque;
+use std::mem::take;
 
 use crate::decoder::{Context, Next};
 use crate::detect::{Spoken, Verdict};
@@ -280,10 +281,15 @@ impl Http1 {
         if is_interim {
             return;
         }
-        let exchange = if self.is_joined { self.waiting.pop_front() } else { None };
+        let mut exchange = if self.is_joined { self.waiting.pop_front() } else { None };
         self.is_pipelined |= exchange.is_some() && !self.waiting.is_empty();
+        let is_head = exchange.as_ref().is_some_and(|exchange| exchange.method == "HEAD");
+        let upgrade = exchange.as_ref().filter(|exchange| head.code == 101 && exchange.becomes == Becomes::H2c);
+        let upgrade =
+            upgrade.map(|one| Http2::upgraded(side.other(), one.method.clone(), one.url.clone(), one.time_ns));
+        // It has no more need of them.
         let (method, url) =
-            exchange.as_ref().map(|exchange| (exchange.method.clone(), exchange.url.clone())).unwrap_or_default();
+            exchange.as_mut().map(|one| (take(&mut one.method), take(&mut one.url))).unwrap_or_default();
         let message = Message {
             time_ns: cx.now,
             from: side,
@@ -312,8 +318,7 @@ impl Http1 {
             return;
         };
         let becomes = exchange.becomes;
-        let (method, url, asked_ns) = (exchange.method.clone(), exchange.url.clone(), exchange.time_ns);
-        let body = if exchange.method == "HEAD" { Body::Length(0) } else { head.body };
+        let body = if is_head { Body::Length(0) } else { head.body };
         let is_tunnel = becomes == Becomes::Tunnel && matches!(head.code, 200..=299);
         self.answered = Some(exchange);
         self.response = Some(message);
@@ -324,8 +329,7 @@ impl Http1 {
         }
         if is_tunnel {
             self.next = Some(Next::Detect);
-        } else if head.code == 101 && becomes == Becomes::H2c {
-            let http2 = Http2::upgraded(side.other(), method, url, asked_ns);
+        } else if let Some(http2) = upgrade {
             self.next = Some(Next::Upgraded(Box::new(http2)));
         } else if head.code == 101 {
             self.next = Some(Next::Done);
