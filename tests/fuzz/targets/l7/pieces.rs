@@ -29,7 +29,8 @@ fn pieces(input: &[u8], transport: Transport) {
     let mut out = Vec::new();
     let mut next = [1u32, 1];
     for (syn, from) in [(true, Side::Local), (true, Side::Remote)] {
-        let piece = Piece { from, transport: Transport::Tcp, seq: 0, time_ns: 0, syn, fin: false, rst: false, bytes: &[] };
+        let piece =
+            Piece { from, transport: Transport::Tcp, seq: 0, time_ns: 0, syn, fin: false, rst: false, bytes: &[] };
         if transport == Transport::Tcp {
             connections.piece(1u8, &piece, &mut out);
         }
@@ -53,7 +54,8 @@ fn pieces(input: &[u8], transport: Transport) {
             *next = next.wrapping_add(length as u32 + if what & 0x0f == 3 { u32::from(what >> 4) } else { 0 });
         }
         let key = u8::from(who & 0xfe == 0x80);
-        let piece = Piece { from, transport, seq, time_ns, syn: false, fin: what & 0x0f == 4, rst: what & 0x0f == 5, bytes };
+        let piece =
+            Piece { from, transport, seq, time_ns, syn: false, fin: what & 0x0f == 4, rst: what & 0x0f == 5, bytes };
         let advice = connections.piece(key, &piece, &mut out);
         assert!(!advice.not_l7 || advice.skip_until == Default::default());
         assert!(connections.memory() <= MEMORY, "{} bytes of memory", connections.memory());
@@ -79,8 +81,11 @@ fn check(out: &mut Vec<Message>) {
     for message in out.drain(..) {
         match message.content {
             Content::Http(http) => {
-                let is_secret = |name: &str| name.eq_ignore_ascii_case("authorization") || name.eq_ignore_ascii_case("cookie");
-                assert!(http.headers.iter().all(|(name, value)| !is_secret(name) || value.is_empty() || value == "*****"));
+                let is_secret =
+                    |name: &str| name.eq_ignore_ascii_case("authorization") || name.eq_ignore_ascii_case("cookie");
+                assert!(
+                    http.headers.iter().all(|(name, value)| !is_secret(name) || value.is_empty() || value == "*****")
+                );
             }
             Content::Dns(dns) => assert!(dns.query.ends_with('.') && dns.query.is_ascii() && !dns.query.contains(' ')),
             Content::Tls(tls) => assert!(!tls.sni.contains(|letter: char| letter.is_control())),
