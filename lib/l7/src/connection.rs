@@ -70,7 +70,7 @@ impl Connection {
         self.stop();
     }
 
-    /// Gives up what has been missing for too long.
+    /// Gives up what has been missing for too long, and tells what has been going on for too long.
     pub(crate) fn tick(&mut self, now: u64, options: &Options, out: &mut Vec<Message>) {
         for side in Side::BOTH {
             self.advance(side, now, false, options, out);
@@ -79,6 +79,8 @@ impl Connection {
             self.decoder.unjoin_held();
             self.settle(now, options, out);
         }
+        let since = now.saturating_sub(options.hold_ns);
+        self.decoder.tell_heads(since, &mut self.context(now, options, out));
     }
 
     fn context<'a>(&self, now: u64, options: &Options, out: &'a mut Vec<Message>) -> Context<'a> {

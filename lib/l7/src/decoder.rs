@@ -8,7 +8,7 @@ use crate::mask::Masker;
 use crate::message::Message;
 use crate::piece::{Side, Sides, Transport};
 use crate::table::Options;
-use crate::tls;
+use crate::{quic, tls};
 
 /// Pieces of a connection joined on its way that may say nothing before it is taken for nothing that is decoded.
 const MAX_UNKNOWN_PIECES: u32 = 64;
@@ -39,6 +39,7 @@ pub(crate) enum Decoder {
     Http2(Box<Http2>),
     Dns(Box<dns::Decoder>),
     Tls(Box<tls::Decoder>),
+    Quic(Box<quic::Decoder>),
     /// Nothing is decoded any more.
     Done,
 }
@@ -85,7 +86,7 @@ impl Decoder {
             Self::Http2(http2) => http2.join(side),
             Self::Dns(dns) => dns.join(side),
             Self::Tls(tls) => tls.gap(side),
-            Self::Done => {}
+            Self::Quic(_) | Self::Done => {}
         }
     }
 
@@ -96,8 +97,7 @@ impl Decoder {
             Self::Http1(http1) => http1.piece_begins(side, turn),
             Self::Http2(http2) => http2.piece_begins(side),
             Self::Dns(dns) => dns.piece_begins(side),
-            Self::Tls(_) => {}
-            Self::Done => {}
+            Self::Tls(_) | Self::Quic(_) | Self::Done => {}
         }
     }
 
@@ -109,7 +109,7 @@ impl Decoder {
             Self::Http2(http2) => http2.data(side, bytes, cx),
             Self::Dns(dns) => dns.data(side, bytes, cx),
             Self::Tls(tls) => tls.data(side, bytes, cx),
-            Self::Done => bytes.len(),
+            Self::Quic(_) | Self::Done => bytes.len(),
         }
     }
 
@@ -118,7 +118,7 @@ impl Decoder {
         match self {
             Self::Http1(http1) => http1.unwanted(side),
             Self::Http2(http2) => http2.unwanted(side),
-            Self::Detecting(_) | Self::Dns(_) | Self::Tls(_) => 0,
+            Self::Detecting(_) | Self::Dns(_) | Self::Tls(_) | Self::Quic(_) => 0,
             Self::Done => u64::MAX,
         }
     }
@@ -128,7 +128,7 @@ impl Decoder {
         match self {
             Self::Http1(http1) => http1.skip(side, bytes, cx),
             Self::Http2(http2) => http2.skip(side, bytes, cx),
-            Self::Detecting(_) | Self::Dns(_) | Self::Tls(_) | Self::Done => {}
+            Self::Detecting(_) | Self::Dns(_) | Self::Tls(_) | Self::Quic(_) | Self::Done => {}
         }
     }
 
@@ -143,7 +143,7 @@ impl Decoder {
             Self::Http2(http2) => http2.gap(side, cx),
             Self::Dns(dns) => dns.gap(side),
             Self::Tls(tls) => tls.gap(side),
-            Self::Done => {}
+            Self::Quic(_) | Self::Done => {}
         }
     }
 
@@ -152,7 +152,7 @@ impl Decoder {
         match self {
             Self::Http1(http1) => http1.unjoin(),
             Self::Http2(http2) => http2.unjoin(),
-            Self::Detecting(_) | Self::Dns(_) | Self::Tls(_) | Self::Done => {}
+            Self::Detecting(_) | Self::Dns(_) | Self::Tls(_) | Self::Quic(_) | Self::Done => {}
         }
     }
 
@@ -161,7 +161,16 @@ impl Decoder {
         match self {
             Self::Http1(http1) => http1.unjoin_held(),
             Self::Http2(http2) => http2.unjoin(),
-            Self::Detecting(_) | Self::Dns(_) | Self::Tls(_) | Self::Done => {}
+            Self::Detecting(_) | Self::Dns(_) | Self::Tls(_) | Self::Quic(_) | Self::Done => {}
+        }
+    }
+
+    /// Tells messages whose head was whole before `since_ns` without waiting for their end.
+    pub(crate) fn tell_heads(&mut self, since_ns: u64, cx: &mut Context<'_>) {
+        match self {
+            Self::Http1(http1) => http1.tell_heads(since_ns, cx),
+            Self::Http2(http2) => http2.tell_heads(since_ns, cx),
+            Self::Detecting(_) | Self::Dns(_) | Self::Tls(_) | Self::Quic(_) | Self::Done => {}
         }
     }
 
@@ -170,14 +179,23 @@ impl Decoder {
         match self {
             Self::Http1(http1) => http1.end(side, cx),
             Self::Http2(http2) => http2.end(side, cx),
-            Self::Detecting(_) | Self::Dns(_) | Self::Tls(_) | Self::Done => {}
+            Self::Detecting(_) | Self::Dns(_) | Self::Tls(_) | Self::Quic(_) | Self::Done => {}
         }
     }
 
     /// A datagram.
     pub(crate) fn datagram(&mut self, side: Side, bytes: &[u8], cx: &mut Context<'_>) {
-        if let Self::Dns(dns) = self {
-            dns.datagram(side, bytes, cx);
+        // What both begin with differs: version 1 has other counts of questions, and version 2 another opcode.
+        if let Self::Dns(dns) = self
+            && dns.is_new()
+            && quic::begins(bytes)
+        {
+            *self = Self::Quic(Box::default());
+        }
+        match self {
+            Self::Dns(dns) => dns.datagram(side, bytes, cx),
+            Self::Quic(quic) => quic.datagram(side, bytes, cx),
+            Self::Detecting(_) | Self::Http1(_) | Self::Http2(_) | Self::Tls(_) | Self::Done => {}
         }
         self.hand_over();
     }
@@ -190,6 +208,7 @@ impl Decoder {
             Self::Http2(http2) => (http2.next.take(), Sides::default()),
             Self::Dns(dns) => (dns.next.take(), Sides::default()),
             Self::Tls(tls) => (tls.next.take(), Sides::default()),
+            Self::Quic(quic) => (quic.next.take(), Sides::default()),
             Self::Done => (None, Sides::default()),
         };
         let Some(next) = next else { return false };
@@ -211,6 +230,7 @@ impl Decoder {
             Self::Http2(http2) => size_of::<Http2>().saturating_add(http2.memory()),
             Self::Dns(dns) => size_of::<dns::Decoder>().saturating_add(dns.memory()),
             Self::Tls(tls) => size_of::<tls::Decoder>().saturating_add(tls.memory()),
+            Self::Quic(quic) => size_of::<quic::Decoder>().saturating_add(quic.memory()),
             Self::Detecting(_) | Self::Done => 0,
         }
     }

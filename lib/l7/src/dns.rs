@@ -211,6 +211,11 @@ impl Decoder {
         *self.lost.of_mut(side) = false;
     }
 
+    /// Whether no message was seen.
+    pub(crate) fn is_new(&self) -> bool {
+        !self.is_dns && self.other == 0
+    }
+
     /// A datagram.
     pub(crate) fn datagram(&mut self, side: Side, bytes: &[u8], cx: &mut Context<'_>) {
         let Some(parsed) = parse(bytes) else {

@@ -18,6 +18,7 @@ mod http2;
 mod mask;
 mod message;
 mod piece;
+mod quic;
 mod stream;
 mod table;
 mod tls;

@@ -6,21 +6,17 @@ pub const MASK: &str = "*****";
 /// Headers whose value is a secret. What contains one of [`SECRET_PARTS`] is one too.
 const SECRET_HEADERS: [&str; 4] = ["x-amz-credential", "x-forwarded-client-cert", "www-authenticate-response", "dpop"];
 
-/// Parts of names of headers whose value is a secret, in lower case.
-const SECRET_PARTS: [&str; 12] = [
-    "authorization",
-    "cookie",
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "api-key",
-    "apikey",
-    "credential",
-    "session",
-    "signature",
-    "auth-key",
+/// Parts of names of headers whose value is a secret, by their first letter, in lower case.
+const SECRET_PARTS: [(u8, &[&str]); 5] = [
+    (b'a', &["authorization", "api-key", "apikey", "auth-key"]),
+    (b'c', &["cookie", "credential"]),
+    (b'p', &["password", "passwd"]),
+    (b's', &["secret", "session", "signature"]),
+    (b't', &["token"]),
 ];
+
+/// Length of the shortest of them.
+const SHORTEST_PART: usize = 5;
 
 /// Masks what of a message is secret, or leaves it as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,14 +36,14 @@ impl Masker {
             return MASK.to_owned();
         }
         // Location, Referer, Link and the many that proxies add: what bears a URL is masked as one.
-        if value.contains(['?', '#']) || value.contains("://") { self.url(value) } else { value.to_owned() }
+        if may_be_url(value.as_bytes()) { self.url(value) } else { value.to_owned() }
     }
 
     /// A URL or the target of a request, as it may be shown: names of query parameters stay, their values, user and password
     /// of the authority and the fragment do not.
     #[must_use]
     pub fn url(self, url: &str) -> String {
-        if self.show_secrets || !url.contains(['?', '@', '#']) {
+        if self.leaves(url) {
             return url.to_owned();
         }
         let (rest, fragment) = url.split_once('#').map_or((url, None), |(rest, fragment)| (rest, Some(fragment)));
@@ -73,6 +69,15 @@ impl Masker {
         }
         masked
     }
+
+    /// The same, of one that is not needed as it is.
+    pub(crate) fn own_url(self, url: String) -> String {
+        if self.leaves(&url) { url } else { self.url(&url) }
+    }
+
+    fn leaves(self, url: &str) -> bool {
+        self.show_secrets || memchr::memchr3(b'?', b'@', b'#', url.as_bytes()).is_none()
+    }
 }
 
 /// Masks each `user:password@` after a `//`. What a lone authority has (`user@host`, as of CONNECT) is masked too.
@@ -96,12 +101,21 @@ fn mask_user(address: &str, masked: &mut String) {
 }
 
 fn is_secret(name: &str) -> bool {
-    SECRET_HEADERS.iter().any(|secret| name.eq_ignore_ascii_case(secret))
-        || SECRET_PARTS.iter().any(|part| contains_ignore_case(name.as_bytes(), part.as_bytes()))
+    // Each header of each message comes here: most letters are left at a glance.
+    let name_bytes = name.as_bytes();
+    let has_part = name_bytes.windows(SHORTEST_PART).enumerate().any(|(at, window)| {
+        let letter = window.first().map_or(0, u8::to_ascii_lowercase);
+        let parts = SECRET_PARTS.iter().find(|(first, _)| *first == letter).map_or(&[][..], |(_, parts)| parts);
+        let rest = name_bytes.get(at..).unwrap_or_default();
+        parts.iter().any(|part| rest.get(..part.len()).is_some_and(|bytes| bytes.eq_ignore_ascii_case(part.as_bytes())))
+    });
+    has_part || SECRET_HEADERS.iter().any(|secret| name.eq_ignore_ascii_case(secret))
 }
 
-fn contains_ignore_case(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
+/// Whether a value may bear a URL with something to mask.
+fn may_be_url(value: &[u8]) -> bool {
+    memchr::memchr2(b'?', b'#', value).is_some()
+        || memchr::memchr_iter(b':', value).any(|at| value.get(at..).is_some_and(|rest| rest.starts_with(b"://")))
 }
 
 #[cfg(test)]
@@ -132,6 +146,18 @@ mod tests {
         }
         for name in ["Host", "Accept", "Content-Type", "Server", "User-Agent", "X-Request-Id"] {
             assert_eq!(MASKER.header(name, "text/html;q=0.9"), "text/html;q=0.9", "{name}");
+        }
+    }
+
+    #[test]
+    fn a_part_makes_a_name_a_secret_wherever_it_is() {
+        for (first, parts) in SECRET_PARTS {
+            for part in parts {
+                assert!(part.as_bytes()[0] == first && part.len() >= SHORTEST_PART, "{part}");
+                for name in [(*part).to_owned(), format!("X-{part}-Y").to_ascii_uppercase(), format!("aa{part}")] {
+                    assert_eq!(MASKER.header(&name, "x"), MASK, "{name}");
+                }
+            }
         }
     }
 

@@ -24,6 +24,8 @@ pub enum Protocol {
     Dns,
     /// TLS: its ClientHello (RFC 8446, section 4.1.2).
     Tls,
+    /// QUIC: the ClientHello in its first packets (RFC 9001, section 4).
+    Quic,
 }
 
 impl Protocol {
@@ -36,6 +38,7 @@ impl Protocol {
             Self::Grpc => "grpc",
             Self::Dns => "dns",
             Self::Tls => "tls",
+            Self::Quic => "quic",
         }
     }
 }
@@ -57,7 +60,8 @@ pub struct Message {
     pub partial: bool,
     /// The stream within its connection: of HTTP/2 its identifier, of DNS that of the message.
     pub stream: Option<u32>,
-    /// Bytes of the body as it was sent, without the framing of chunks or frames; `None` where they were not counted to its end.
+    /// Bytes of the body as it was sent, without the framing of chunks or frames; `None` where they were not counted to its end,
+    /// or where the message was told before it ([`Options::hold_ns`](crate::Options::hold_ns)).
     pub body_bytes: Option<u64>,
     /// What it says.
     pub content: Content,
@@ -70,7 +74,7 @@ pub enum Content {
     Http(Http),
     /// DNS.
     Dns(Dns),
-    /// The ClientHello of TLS.
+    /// The ClientHello of TLS, over TCP or QUIC.
     Tls(Tls),
 }
 

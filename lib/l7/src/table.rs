@@ -21,13 +21,16 @@ pub struct Options {
     pub connection_memory: usize,
     /// How long what is missing is waited for, nanoseconds.
     pub reorder_ns: u64,
+    /// How long a message waits for the end of its body, nanoseconds; past it [`Connections::tick`] has it told by its head, without
+    /// the length of the body and what trailers would say, and it is not told again at its end.
+    pub hold_ns: u64,
     /// A connection without a piece for so long is forgotten, nanoseconds.
     pub idle_ns: u64,
 }
 
 impl Default for Options {
     /// Masked, with headers, 64 MiB in all and 256 KiB a direction; three seconds for what is missing (longer than two
-    /// retransmission timeouts of RFC 6298, section 2.4), ten minutes idle.
+    /// retransmission timeouts of RFC 6298, section 2.4), two for the end of a body, ten minutes idle.
     fn default() -> Self {
         Self {
             masker: Masker::default(),
@@ -35,6 +38,7 @@ impl Default for Options {
             memory: 64 << 20,
             connection_memory: 256 << 10,
             reorder_ns: 3_000_000_000,
+            hold_ns: 2_000_000_000,
             idle_ns: 600_000_000_000,
         }
     }
@@ -83,8 +87,8 @@ impl<K: Copy + Eq + Hash> Connections<K> {
         advice
     }
 
-    /// Lets time pass: what is missing for too long is given up, and what is idle for too long forgotten. To be called about once
-    /// a second with the time of the pieces' clock.
+    /// Lets time pass: what is missing for too long is given up, a message whose body goes on for too long is told by its head,
+    /// and what is idle for too long forgotten. To be called about once a second with the time of the pieces' clock.
     pub fn tick(&mut self, now_ns: u64, out: &mut Vec<(K, Message)>) {
         let mut messages = Vec::new();
         let idle = now_ns.saturating_sub(self.options.idle_ns);

@@ -73,7 +73,7 @@ impl Decoder {
                 Hello::Other => self.next = Some(Next::Done),
                 Hello::More => continue,
                 Hello::Whole(tls) => {
-                    cx.tell(message(side, tls, cx));
+                    cx.tell(message(side, Protocol::Tls, tls, cx));
                     self.next = Some(Next::Done);
                 }
             }
@@ -89,12 +89,12 @@ impl Decoder {
 }
 
 /// The message that a ClientHello is.
-fn message(from: Side, tls: Tls, cx: &Context<'_>) -> Message {
+pub(crate) fn message(from: Side, protocol: Protocol, tls: Tls, cx: &Context<'_>) -> Message {
     Message {
         time_ns: cx.now,
         from,
         kind: Kind::Request,
-        protocol: Protocol::Tls,
+        protocol,
         latency_ns: None,
         partial: cx.partial,
         stream: None,
@@ -105,7 +105,7 @@ fn message(from: Side, tls: Tls, cx: &Context<'_>) -> Message {
 
 /// What a handshake begins with.
 #[derive(Debug, PartialEq, Eq)]
-enum Hello {
+pub(crate) enum Hello {
     /// A ClientHello.
     Whole(Tls),
     /// One that is not whole.
@@ -115,7 +115,7 @@ enum Hello {
 }
 
 /// Reads the ClientHello that a handshake begins with.
-fn client_hello(handshake: &[u8]) -> Hello {
+pub(crate) fn client_hello(handshake: &[u8]) -> Hello {
     let Some((header, rest)) = handshake.split_first_chunk::<4>() else {
         return if handshake.first().is_none_or(|kind| *kind == CLIENT_HELLO) { Hello::More } else { Hello::Other };
     };

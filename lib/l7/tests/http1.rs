@@ -11,7 +11,7 @@
 mod common;
 
 use chainkit_l7::{Connections, Content, Http, Kind, Masker, Message, Options, Piece, Side};
-use common::{Segment, Turn, Way, isn, piece, segments, told, told_with};
+use common::{Segment, Turn, Way, is_same_but_for_ends, isn, piece, segments, told, told_in_time, told_with};
 use proptest::prelude::*;
 
 const CLIENT: Side = Side::Local;
@@ -175,6 +175,38 @@ fn a_long_body_need_not_be_copied_and_is_counted_all_the_same() {
 }
 
 #[test]
+fn what_goes_on_for_long_is_told_by_its_head_and_not_again() {
+    const SECOND: u64 = 1_000;
+    let turns = [
+        turn(CLIENT, "POST /watch HTTP/1.1\r\nContent-Length: 3\r\n\r\na"),
+        turn(CLIENT, "b"),
+        turn(SERVER, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"),
+        turn(SERVER, "1\r\ny\r\n"),
+        turn(SERVER, "1\r\nz\r\n"),
+    ];
+    let mut seen = segments(&turns, &Way::plain());
+    let watched = told_in_time(&seen[..4], &[SECOND], &[true]);
+    assert_eq!(line(&watched[0]), "> POST /watch ?");
+    let watched = told_in_time(&seen, &[3 * SECOND], &[true]);
+    assert_eq!(watched.iter().map(line).collect::<Vec<_>>(), ["> POST /watch ?", "< 200 POST /watch ?"]);
+    assert_eq!((watched[1].time_ns, watched[1].latency_ns), (9_000_000_000, Some(6_000_000_000)));
+    assert!(http(&watched[1]).headers.len() == 1 && !watched[1].partial);
+    // The rest of both bodies, and what follows them.
+    let rest = [
+        turn(CLIENT, "c"),
+        turn(SERVER, "0\r\n\r\n"),
+        turn(CLIENT, "GET /next HTTP/1.1\r\n\r\n"),
+        turn(SERVER, "HTTP/1.1 204 No\r\n\r\n"),
+    ];
+    seen = segments(&[&turns[..], &rest].concat(), &Way::plain());
+    let all = told_in_time(&seen, &[3 * SECOND], &[true]);
+    assert_eq!(
+        all.iter().map(line).collect::<Vec<_>>(),
+        ["> POST /watch ?", "< 200 POST /watch ?", "> GET /next 0", "< 204 GET /next 0"]
+    );
+}
+
+#[test]
 fn a_connection_joined_on_its_way_is_told_from_the_next_request_on() {
     let turns = [
         turn(SERVER, "the rest of a body, then nothing"),
@@ -312,6 +344,15 @@ proptest! {
         let plain = told(&segments(&turns, &Way::plain()));
         prop_assert_eq!(plain.len(), exchanges.len() * 2);
         prop_assert_eq!(told(&segments(&turns, &way)), plain);
+    }
+
+    #[test]
+    fn a_message_is_told_once_whenever_time_is_let_pass(exchanges in exchanges(), way in Way::any(), after in prop::collection::vec(0u64..4000, 1..20), ticks in prop::collection::vec(any::<bool>(), 1..20)) {
+        let seen = segments(&turns_of(&exchanges, true), &way);
+        let plain = told_in_time(&seen, &after, &[false]);
+        prop_assert_eq!(plain.len(), exchanges.len() * 2);
+        let ticked = told_in_time(&seen, &after, &ticks);
+        prop_assert!(is_same_but_for_ends(&ticked, &plain), "{:?}", ticked);
     }
 
     #[test]

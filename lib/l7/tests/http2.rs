@@ -10,7 +10,7 @@
 mod common;
 
 use chainkit_l7::{Content, Grpc, Http, Kind, Message, Options, Protocol, Side};
-use common::{Turn, Way, segments, told, told_with};
+use common::{Turn, Way, is_same_but_for_ends, segments, told, told_in_time, told_with};
 use proptest::prelude::*;
 
 const CLIENT: Side = Side::Local;
@@ -152,6 +152,30 @@ fn streams_that_interleave_with_padding_priority_and_continuation_are_told_apart
 }
 
 #[test]
+fn a_stream_of_grpc_is_told_by_its_heads_while_it_goes_on_and_not_again() {
+    let mut peers = Peers::default();
+    let mut turns = opening().to_vec();
+    turns.push((CLIENT, peers.request(1, "/shop.Cart/Watch", "application/grpc", 4)));
+    turns.push((SERVER, peers.response(1, "200", "application/grpc", 4)));
+    for _ in 0..3 {
+        turns.push((SERVER, frame(0, 0, 1, &[0; 30])));
+        turns.push((CLIENT, frame(0, 0, 1, &[0; 10])));
+    }
+    let heads = ["> 1 POST http://cart/shop.Cart/Watch ?", "< 1 200 POST http://cart/shop.Cart/Watch ?"];
+    let before_the_end = told_in_time(&segments(&turns, &Way::plain()), &[1000], &[true]);
+    assert_eq!(before_the_end.iter().map(line).collect::<Vec<_>>(), heads);
+    assert_eq!((before_the_end[1].protocol, before_the_end[1].latency_ns), (Protocol::Grpc, Some(1_000_000_000)));
+    assert!(before_the_end.iter().all(|one| !one.partial));
+    turns.push((SERVER, peers.trailers(1, "0", "")));
+    turns.push((CLIENT, peers.request(3, "/shop.Cart/Add", "application/grpc", 5)));
+    turns.push((SERVER, peers.trailers(3, "5", "no")));
+    let all = told_in_time(&segments(&turns, &Way::plain()), &[1000], &[true]);
+    assert_eq!(all[..2], before_the_end);
+    assert_eq!(all[2..].iter().map(line).collect::<Vec<_>>()[0], "> 3 POST http://cart/shop.Cart/Add 0");
+    assert_eq!(all.len(), 4);
+}
+
+#[test]
 fn a_stream_that_is_reset_is_partial_and_interim_responses_are_passed_over() {
     let mut peers = Peers::default();
     let mut turns = opening().to_vec();
@@ -263,6 +287,15 @@ proptest! {
         prop_assert_eq!(plain.len(), calls.len() * 2);
         prop_assert!(plain.iter().all(|one| !one.partial));
         prop_assert_eq!(told(&segments(&turns, &way)), plain);
+    }
+
+    #[test]
+    fn a_message_is_told_once_whenever_time_is_let_pass(calls in calls(), way in Way::any(), after in prop::collection::vec(0u64..4000, 1..20), ticks in prop::collection::vec(any::<bool>(), 1..20)) {
+        let seen = segments(&turns_of(&calls), &way);
+        let plain = told_in_time(&seen, &after, &[false]);
+        prop_assert_eq!(plain.len(), calls.len() * 2);
+        let ticked = told_in_time(&seen, &after, &ticks);
+        prop_assert!(is_same_but_for_ends(&ticked, &plain), "{:?}", ticked);
     }
 
     #[test]

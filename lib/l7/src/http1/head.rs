@@ -47,7 +47,8 @@ const METHODS: [&[u8]; 28] = [
 /// Whether bytes begin like the head of a request or a response.
 pub(crate) fn begins(bytes: &[u8]) -> Verdict {
     let mut answer = begins_with(bytes, b"HTTP/1.", Verdict::Is(Spoken::Http1));
-    for method in METHODS {
+    let first = bytes.first();
+    for method in METHODS.iter().filter(|method| first.is_none() || method.first() == first) {
         match begins_with(bytes, method, Verdict::Is(Spoken::Http1)) {
             Verdict::IsNot => {}
             Verdict::Maybe => answer = Verdict::Maybe,
@@ -164,7 +165,7 @@ fn request_with<const ROOM: usize>(bytes: &[u8], cx: &Context<'_>) -> Option<Rea
         _ => Becomes::Same,
     };
     let url = if method != "CONNECT" && target.starts_with('/') && !facts.host.is_empty() {
-        cx.masker.url(&["http://", &String::from_utf8_lossy(facts.host), target].concat())
+        cx.masker.own_url(["http://", &String::from_utf8_lossy(facts.host), target].concat())
     } else {
         cx.masker.url(target)
     };

@@ -8,6 +8,7 @@ mod body;
 pub(crate) mod head;
 
 use std::collections::VecDeque;
+use std::mem::take;
 
 use crate::decoder::{Context, Next};
 use crate::detect::{Spoken, Verdict};
@@ -30,7 +31,7 @@ pub(crate) struct Http1 {
     waiting: VecDeque<Exchange>,
     /// The request that is being answered.
     answered: Option<Exchange>,
-    /// The response that is being received.
+    /// The response that is being received, if it was not told yet.
     response: Option<Message>,
     /// Which response answers which request is known.
     is_joined: bool,
@@ -210,7 +211,7 @@ impl Http1 {
 
     fn request(&mut self, side: Side, head: Head, cx: &mut Context<'_>) {
         let server_rests =
-            self.response.is_none() && matches!(self.sides.of(side.other()).state, State::Head | State::Lost);
+            self.answered.is_none() && matches!(self.sides.of(side.other()).state, State::Head | State::Lost);
         if self.is_joined && !matches!(self.sides.of(side.other()).state, State::Lost) {
             self.is_pipelined |= !server_rests;
         } else if self.sides.of(side).at_turn && server_rests && !self.is_pipelined {
@@ -280,10 +281,15 @@ impl Http1 {
         if is_interim {
             return;
         }
-        let exchange = if self.is_joined { self.waiting.pop_front() } else { None };
+        let mut exchange = if self.is_joined { self.waiting.pop_front() } else { None };
         self.is_pipelined |= exchange.is_some() && !self.waiting.is_empty();
+        let is_head = exchange.as_ref().is_some_and(|exchange| exchange.method == "HEAD");
+        let upgrade = exchange.as_ref().filter(|exchange| head.code == 101 && exchange.becomes == Becomes::H2c);
+        let upgrade =
+            upgrade.map(|one| Http2::upgraded(side.other(), one.method.clone(), one.url.clone(), one.time_ns));
+        // It has no more need of them.
         let (method, url) =
-            exchange.as_ref().map(|exchange| (exchange.method.clone(), exchange.url.clone())).unwrap_or_default();
+            exchange.as_mut().map(|one| (take(&mut one.method), take(&mut one.url))).unwrap_or_default();
         let message = Message {
             time_ns: cx.now,
             from: side,
@@ -312,8 +318,7 @@ impl Http1 {
             return;
         };
         let becomes = exchange.becomes;
-        let (method, url, asked_ns) = (exchange.method.clone(), exchange.url.clone(), exchange.time_ns);
-        let body = if exchange.method == "HEAD" { Body::Length(0) } else { head.body };
+        let body = if is_head { Body::Length(0) } else { head.body };
         let is_tunnel = becomes == Becomes::Tunnel && matches!(head.code, 200..=299);
         self.answered = Some(exchange);
         self.response = Some(message);
@@ -324,8 +329,7 @@ impl Http1 {
         }
         if is_tunnel {
             self.next = Some(Next::Detect);
-        } else if head.code == 101 && becomes == Becomes::H2c {
-            let http2 = Http2::upgraded(side.other(), method, url, asked_ns);
+        } else if let Some(http2) = upgrade {
             self.next = Some(Next::Upgraded(Box::new(http2)));
         } else if head.code == 101 {
             self.next = Some(Next::Done);
@@ -406,6 +410,21 @@ impl Http1 {
         }
     }
 
+    /// Tells what goes on since before `since_ns` by its head.
+    pub(crate) fn tell_heads(&mut self, since_ns: u64, cx: &mut Context<'_>) {
+        let response = self.response.take_if(|response| response.time_ns < since_ns);
+        // A request is told before its response.
+        let answered = self
+            .answered
+            .as_mut()
+            .and_then(|exchange| exchange.untold.take_if(|request| response.is_some() || request.time_ns < since_ns));
+        let waiting = self.waiting.iter_mut();
+        let waiting = waiting.filter_map(|one| one.untold.take_if(|request| request.time_ns < since_ns));
+        for message in answered.into_iter().chain(response).chain(waiting) {
+            cx.tell(message);
+        }
+    }
+
     pub(crate) fn gap(&mut self, side: Side, cx: &mut Context<'_>) {
         self.lose(side, cx);
     }
@@ -415,7 +434,7 @@ impl Http1 {
     }
 
     pub(crate) fn unjoin_held(&mut self) {
-        if self.waiting.is_empty() && self.response.is_none() {
+        if self.waiting.is_empty() && self.answered.is_none() {
             self.is_joined = false;
         }
     }

@@ -350,6 +350,13 @@ impl Http2 {
         }
     }
 
+    /// Tells what goes on since before `since_ns` by its head.
+    pub(crate) fn tell_heads(&mut self, since_ns: u64, cx: &mut Context<'_>) {
+        for stream in self.streams.values_mut() {
+            stream.tell_heads(since_ns, cx);
+        }
+    }
+
     pub(crate) fn unjoin(&mut self) {
         self.is_impatient = true;
     }

@@ -32,8 +32,12 @@ impl Role {
 /// What is known of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
+    /// If it was not told yet.
     request: Option<Message>,
+    /// If it was not told yet.
     response: Option<Message>,
+    /// The head of the response was seen.
+    is_answered: bool,
     client: Option<Side>,
     /// Of its request, once that was seen.
     asked_ns: Option<u64>,
@@ -97,11 +101,11 @@ impl Stream {
     }
 
     pub(super) fn is_answered(&self) -> bool {
-        self.response.is_some()
+        self.is_answered
     }
 
     pub(super) fn body(&mut self, side: Side, bytes: u64) {
-        let is_request = self.client.map_or(self.response.is_none(), |client| client == side);
+        let is_request = self.client.map_or(!self.is_answered, |client| client == side);
         let count = if is_request { &mut self.request_bytes } else { &mut self.response_bytes };
         *count = count.saturating_add(bytes);
     }
@@ -173,15 +177,19 @@ impl Stream {
 
     pub(super) fn response(&mut self, side: Side, id: u32, role: Role, block: Fields, cx: &mut Context<'_>) {
         let status = first(&block.fields, ":status").and_then(|code| code.parse::<u16>().ok());
-        if status.is_some_and(|code| matches!(code, 100..=199)) && self.response.is_none() {
+        if status.is_some_and(|code| matches!(code, 100..=199)) && !self.is_answered {
             return;
         }
         let is_partial = block.is_partial || self.asked_ns.is_none();
-        if self.response.is_some() && role != Role::Response {
+        if self.is_answered && role != Role::Response {
             self.trailers(&block.fields);
             if let Some(response) = &mut self.response {
                 response.partial |= is_partial;
             }
+            return;
+        }
+        // No stream has two; and the first was told.
+        if self.is_answered && self.response.is_none() {
             return;
         }
         // Trailers whose head was missed tell of a call all the same.
@@ -204,6 +212,7 @@ impl Stream {
         });
         self.response_torn |= is_late;
         self.response = Some(message);
+        self.is_answered = true;
     }
 
     fn trailers(&mut self, fields: &[Field]) {
@@ -228,6 +237,29 @@ impl Stream {
         self.finish(self.response_torn, cx);
     }
 
+    /// Tells what goes on since before `since_ns` by its head; what trailers say comes too late then.
+    pub(super) fn tell_heads(&mut self, since_ns: u64, cx: &mut Context<'_>) {
+        let response = self.response.take_if(|response| response.time_ns < since_ns);
+        // A request is told before its response.
+        if let Some(mut request) = self.request.take_if(|request| response.is_some() || request.time_ns < since_ns) {
+            request.partial |= self.request_torn;
+            cx.tell(request);
+        }
+        if let Some(mut response) = response {
+            response.partial |= self.response_torn;
+            self.name(&mut response);
+            cx.tell(response);
+        }
+    }
+
+    /// Says of a response what is known of the call by now.
+    fn name(&self, response: &mut Message) {
+        response.protocol = if self.grpc.is_some() { Protocol::Grpc } else { Protocol::Http2 };
+        if let Content::Http(http) = &mut response.content {
+            http.grpc.clone_from(&self.grpc);
+        }
+    }
+
     /// It is given up before its end.
     pub(super) fn breaks(&mut self, cx: &mut Context<'_>) {
         self.finish(true, cx);
@@ -242,10 +274,7 @@ impl Stream {
         if let Some(mut response) = self.response.take() {
             response.body_bytes = (!is_torn).then_some(self.response_bytes);
             response.partial |= is_torn || cx.partial;
-            if let Content::Http(http) = &mut response.content {
-                response.protocol = if self.grpc.is_some() { Protocol::Grpc } else { Protocol::Http2 };
-                http.grpc = self.grpc.take();
-            }
+            self.name(&mut response);
             cx.tell(response);
         }
     }

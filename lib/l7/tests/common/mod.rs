@@ -8,7 +8,10 @@
     reason = "a part of several suites, not each of which uses all"
 )]
 
-use chainkit_l7::{Connections, Message, Options, Piece, Side, Transport};
+pub mod hello;
+pub mod initial;
+
+use chainkit_l7::{Connections, Content, Message, Options, Piece, Side, Transport};
 use proptest::prelude::*;
 
 /// What one side says before the other does.
@@ -125,4 +128,49 @@ pub fn told_with(options: Options, segments: &[Segment], opened: bool) -> Vec<Me
     connections.close(7, 5, &mut out);
     assert_eq!((connections.len(), connections.memory()), (0, 0));
     out
+}
+
+/// What is told of a TCP connection whose segments come `after` so many milliseconds each, in turn; with `ticks`, each tells whether
+/// time is let pass after a segment, in turn. Nothing is given up, however long it is waited for.
+pub fn told_in_time(segments: &[Segment], after: &[u64], ticks: &[bool]) -> Vec<Message> {
+    let mut connections = Connections::new(Options { reorder_ns: u64::MAX, ..Options::default() });
+    let mut out = Vec::new();
+    for side in [Side::Local, Side::Remote] {
+        let syn = Segment { from: side, seq: isn(side), bytes: Vec::new() };
+        connections.piece(7, &Piece { syn: true, ..piece(&syn, 0) }, &mut out);
+    }
+    let mut now = 0;
+    for ((segment, after), tick) in segments.iter().zip(after.iter().cycle()).zip(ticks.iter().cycle()) {
+        now += after * 1_000_000;
+        connections.piece(7, &piece(segment, now), &mut out);
+        if *tick {
+            let mut ticked = Vec::new();
+            connections.tick(now, &mut ticked);
+            out.extend(ticked.into_iter().map(|(_, message)| message));
+        }
+    }
+    connections.close(7, now, &mut out);
+    out
+}
+
+/// Whether what is told with ticks is what is told without them, once each, but for what is known at the end of a body alone.
+pub fn is_same_but_for_ends(ticked: &[Message], plain: &[Message]) -> bool {
+    let mut left = plain.to_vec();
+    let mut is_told = |message: &Message| {
+        let at = left.iter().position(|so| {
+            let mut so = so.clone();
+            if message.body_bytes.is_none() {
+                so.body_bytes = None;
+                if let (Content::Http(so), Content::Http(http)) = (&mut so.content, &message.content)
+                    && let (Some(so), Some(grpc)) = (&mut so.grpc, &http.grpc)
+                    && grpc.status.is_none()
+                {
+                    (so.status, so.message) = (None, String::new());
+                }
+            }
+            so == *message
+        });
+        at.map(|at| left.remove(at)).is_some()
+    };
+    ticked.iter().all(&mut is_told) && left.is_empty()
 }

@@ -5,7 +5,7 @@ use chainkit_l7::{Connections, Content, Message, Options, Piece, Side, Transport
 
 const MEMORY: usize = 256 << 10;
 /// What a piece begins with: who sends it, what is done to it, and its length in two bytes.
-const HEADER: usize = 4;
+pub const HEADER: usize = 4;
 
 /// As pieces of a stream.
 pub fn tcp(input: &[u8]) {
@@ -15,6 +15,11 @@ pub fn tcp(input: &[u8]) {
 /// As pieces of a stream, and as datagrams.
 pub fn both(input: &[u8]) {
     tcp(input);
+    udp(input);
+}
+
+/// As datagrams.
+pub fn udp(input: &[u8]) {
     pieces(input, Transport::Udp);
 }
 
@@ -24,7 +29,8 @@ fn pieces(input: &[u8], transport: Transport) {
     let mut out = Vec::new();
     let mut next = [1u32, 1];
     for (syn, from) in [(true, Side::Local), (true, Side::Remote)] {
-        let piece = Piece { from, transport: Transport::Tcp, seq: 0, time_ns: 0, syn, fin: false, rst: false, bytes: &[] };
+        let piece =
+            Piece { from, transport: Transport::Tcp, seq: 0, time_ns: 0, syn, fin: false, rst: false, bytes: &[] };
         if transport == Transport::Tcp {
             connections.piece(1u8, &piece, &mut out);
         }
@@ -48,10 +54,18 @@ fn pieces(input: &[u8], transport: Transport) {
             *next = next.wrapping_add(length as u32 + if what & 0x0f == 3 { u32::from(what >> 4) } else { 0 });
         }
         let key = u8::from(who & 0xfe == 0x80);
-        let piece = Piece { from, transport, seq, time_ns, syn: false, fin: what & 0x0f == 4, rst: what & 0x0f == 5, bytes };
+        let piece =
+            Piece { from, transport, seq, time_ns, syn: false, fin: what & 0x0f == 4, rst: what & 0x0f == 5, bytes };
         let advice = connections.piece(key, &piece, &mut out);
         assert!(!advice.not_l7 || advice.skip_until == Default::default());
         assert!(connections.memory() <= MEMORY, "{} bytes of memory", connections.memory());
+        if what & 0x0f == 6 {
+            // Long enough for what goes on to be told by its head, and for what is missing to be given up.
+            time_ns += 4_000_000_000;
+            let mut told = Vec::new();
+            connections.tick(time_ns, &mut told);
+            out.extend(told.into_iter().map(|(_, message)| message));
+        }
         check(&mut out);
     }
     let mut told = Vec::new();
@@ -67,8 +81,11 @@ fn check(out: &mut Vec<Message>) {
     for message in out.drain(..) {
         match message.content {
             Content::Http(http) => {
-                let is_secret = |name: &str| name.eq_ignore_ascii_case("authorization") || name.eq_ignore_ascii_case("cookie");
-                assert!(http.headers.iter().all(|(name, value)| !is_secret(name) || value.is_empty() || value == "*****"));
+                let is_secret =
+                    |name: &str| name.eq_ignore_ascii_case("authorization") || name.eq_ignore_ascii_case("cookie");
+                assert!(
+                    http.headers.iter().all(|(name, value)| !is_secret(name) || value.is_empty() || value == "*****")
+                );
             }
             Content::Dns(dns) => assert!(dns.query.ends_with('.') && dns.query.is_ascii() && !dns.query.contains(' ')),
             Content::Tls(tls) => assert!(!tls.sni.contains(|letter: char| letter.is_control())),
