@@ -11,9 +11,11 @@ mod filter_args;
 mod live;
 mod manual;
 mod map;
+mod metrics;
 mod names;
 mod rules;
 mod saved;
+mod serve;
 mod sink;
 mod values;
 

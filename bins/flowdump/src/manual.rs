@@ -1,6 +1,7 @@
 //! The man page beyond the flags.
 
 mod map;
+mod metrics;
 
 use chainkit_cli::Section;
 
@@ -13,7 +14,8 @@ Examples:
   flowdump --attach all --duration 10s              attach for ten seconds where nothing is attached
   flowdump -r flows.jsonl --to-port 53 -o table     from saved lines
   kubectl get pods -A -o json | flowdump --pods -   names straight from the cluster
-  flowdump map -r flows.jsonl                       who talks to whom, as a map: see flowdump map --help";
+  flowdump map -r flows.jsonl                       who talks to whom, as a map: see flowdump map --help
+  flowdump metrics                                  flows as metrics for Prometheus: see flowdump metrics --help";
 
 /// Examples at the end of `map --help`.
 pub(crate) const MAP_EXAMPLES: &str = "\
@@ -23,7 +25,17 @@ Examples:
   flowdump map -r flows.jsonl --verdict DROPPED -j   what was denied between whom, as JSON
   flowdump map -r flows.jsonl -o dot | dot -Tsvg     a drawing
   flowdump map -r flows.jsonl -o html > map.html     a page to look at in a browser
-  flowdump map --watch                               a screen that is drawn anew each second";
+  flowdump map --watch                               a screen that is drawn anew each second
+  flowdump map --watch -o html                       a page that follows the flows, for a browser of this host";
+
+/// Examples at the end of `metrics --help`.
+pub(crate) const METRICS_EXAMPLES: &str = "\
+Examples:
+  flowdump metrics --pods pods.json                  all metrics, at http://127.0.0.1:9965/metrics
+  flowdump metrics --api --listen 0.0.0.0:9965       for scrapers of other hosts, with names that follow the cluster
+  flowdump metrics --once -r flows.jsonl             of saved lines, printed
+  flowdump metrics --once --duration 1m --metrics drop:sourceContext=workload
+                                                     what is dropped in a minute, by the workload that sent it";
 
 /// Sections after the options.
 pub(crate) const SECTIONS: &[Section] = &[
@@ -122,6 +134,7 @@ the same policies:
     flowdump --verdict DROPPED --verdict AUDIT",
     },
     Section { title: "THE MAP", text: map::TEXT },
+    Section { title: "METRICS", text: metrics::TEXT },
     Section {
         title: "PRIVILEGES",
         text: "\
@@ -404,7 +417,7 @@ Of ICMP a connection table keeps neither type nor code: connection and close of 
   A privilege or something in the kernel is lacking.
 
 4
-  It failed, and what was attached was detached again.
+  It failed, and what was attached was detached again. Also where --listen cannot have its port.
 
 5
   Lines of -r were bad and skipped, each told on stderr with its number; the others were shown. This outweighs 1.",
