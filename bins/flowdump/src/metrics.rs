@@ -152,6 +152,22 @@ struct Counting {
     server: Option<Server>,
 }
 
+impl Counting {
+    /// Ends the series of pods that have been gone for long enough.
+    fn end_series(&mut self, now: Instant) {
+        if now < self.due {
+            return;
+        }
+        self.due = now + EVERY;
+        let seconds = now.duration_since(self.began).as_secs();
+        let mut metrics = locked(&self.counts.metrics);
+        if let Some(there) = &self.there {
+            metrics.pods_are(there, seconds);
+        }
+        metrics.expire(seconds);
+    }
+}
+
 impl Report for Counting {
     fn take(&mut self, record: &Record) {
         locked(&self.counts.metrics).count(record);
@@ -165,16 +181,7 @@ impl Report for Counting {
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {
-        let now = Instant::now();
-        if now >= self.due {
-            self.due = now + EVERY;
-            let seconds = now.duration_since(self.began).as_secs();
-            let mut metrics = locked(&self.counts.metrics);
-            if let Some(there) = &self.there {
-                metrics.pods_are(there, seconds);
-            }
-            metrics.expire(seconds);
-        }
+        self.end_series(Instant::now());
         Ok(())
     }
 
@@ -193,5 +200,58 @@ impl Report for Counting {
 
     fn is_for_stdout(&self) -> bool {
         self.server.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chainkit_cluster::Objects;
+
+    use super::*;
+
+    fn names(pods: &[&str]) -> Names {
+        let mut objects = Objects::default();
+        for name in pods {
+            let pod = format!(r#"{{"kind":"Pod","metadata":{{"namespace":"shop","name":"{name}"}}}}"#);
+            assert!(objects.text("pods", &pod).is_empty());
+        }
+        Names::new(&objects, &[])
+    }
+
+    #[test]
+    fn series_end_a_minute_after_the_names_lack_their_pod() {
+        let metrics = Metrics::new(vec!["flow:sourceContext=pod".parse().unwrap()], 100);
+        let counts = Arc::new(Counts { metrics: Mutex::new(metrics), given: Mutex::default() });
+        let began = Instant::now();
+        let mut counting = Counting { counts, there: None, began, due: began, server: None };
+        for name in ["web-1", "db-1"] {
+            let line = format!(r#"{{"flow":{{"source":{{"namespace":"shop","pod_name":"{name}"}}}}}}"#);
+            counting.take(&chainkit_flow::parse(line.as_bytes()).unwrap().unwrap());
+        }
+        let text = |counting: &Counting| locked(&counting.counts.metrics).text(Form::Prometheus).unwrap();
+        let pass = |counting: &mut Counting, seconds: std::ops::Range<u64>| {
+            seconds.for_each(|second| counting.end_series(began + Duration::from_secs(second)));
+            text(counting)
+        };
+        let saved = pass(&mut counting, 0..1000);
+        assert!(saved.contains("shop/web-1") && saved.contains("shop/db-1"), "nobody told of pods: {saved}");
+        counting.names(&names(&["web-1"]));
+        let within = pass(&mut counting, 1000..1060);
+        assert!(within.contains("shop/db-1"), "{within}");
+        let after = pass(&mut counting, 1060..1062);
+        assert!(after.contains("shop/web-1") && !after.contains("shop/db-1"), "{after}");
+    }
+
+    #[test]
+    fn a_text_is_given_out_again_for_a_while_in_its_form_alone() {
+        let metrics = Metrics::new(Config::defaults(), 100);
+        let counts = Counts { metrics: Mutex::new(metrics), given: Mutex::default() };
+        let again_until = Instant::now() + Duration::from_secs(1000);
+        let given = Given { form: Form::Prometheus, text: Bytes::from_static(b"before"), again_until };
+        locked(&counts.given).push(given);
+        assert_eq!(&*counts.text(Form::Prometheus), b"before");
+        assert!(counts.text(Form::OpenMetrics).ends_with(b"# EOF\n"));
+        locked(&counts.given).clear();
+        assert!(counts.text(Form::Prometheus).starts_with(b"# HELP"));
     }
 }
