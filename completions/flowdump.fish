@@ -139,6 +139,7 @@ complete -c flowdump -n "__fish_flowdump_needs_command" -l fail-on-loss -d 'End 
 complete -c flowdump -n "__fish_flowdump_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c flowdump -n "__fish_flowdump_needs_command" -s V -l version -d 'Print version'
 complete -c flowdump -n "__fish_flowdump_needs_command" -f -a "map" -d 'Who talks to whom, as a map'
+complete -c flowdump -n "__fish_flowdump_needs_command" -f -a "metrics" -d 'Flows as metrics, for Prometheus'
 complete -c flowdump -n "__fish_flowdump_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l by -d 'What the nodes of the map are' -r -f -a "workload\t'What pods belong to, such as a Deployment'
 pod\t'Pods'
@@ -150,6 +151,7 @@ jsonl\t'A JSON object for each edge, a line each'
 dot\t'A drawing for Graphviz'
 mermaid\t'A drawing for Mermaid'
 html\t'A page for a browser, which needs nothing else'"
+complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l listen -d 'With --watch -o html: where a browser of this host asks, a loopback address; without it a port that is free' -r
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l edges -d 'The most edges; what is beyond is one edge that says so' -r
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l externals -d 'The most external peers, by name or address; what is beyond is one node' -r
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l attach -d 'Attach the datapath while this runs, where nothing else has: to a pod (NS/POD), a host-side interface, or all' -r
@@ -244,5 +246,100 @@ complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l encrypted -d '
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l unencrypted -d 'Flows that were not'
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l not -d 'Leave out what the next filter means'
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c flowdump -n "__fish_flowdump_using_subcommand help; and not __fish_seen_subcommand_from map help" -f -a "map" -d 'Who talks to whom, as a map'
-complete -c flowdump -n "__fish_flowdump_using_subcommand help; and not __fish_seen_subcommand_from map help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l listen -d 'Where scrapers ask, under /metrics' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l metrics -d 'What to count, with Hubble\'s options: drop:sourceContext=pod. May be given again; without it all but http' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l max-samples -d 'The most samples; what finds no room is counted in a series of its metric that says so' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l attach -d 'Attach the datapath while this runs, where nothing else has: to a pod (NS/POD), a host-side interface, or all' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -s r -l read -d 'Read saved lines from this file, or from stdin (-)' -r -F
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l pods -d 'Take names from this file, folder or FIFO, or from stdin (-): what kubectl get pods,services,nodes,namespaces -A -o json prints, or a watch. May be given again' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l kubeconfig -d 'The kubeconfig, instead of $KUBECONFIG and ~/.kube/config' -r -F
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l context -d 'The context of the kubeconfig, instead of its current one' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l l7-memory -d 'Memory that decoding may take, over all connections' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l buffer -d 'Size of the ring buffer between kernel and this program' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l own-node -d 'Name of this node; without it $NODE_NAME, else the host name' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l root -d 'Put this directory in front of all paths of the host' -r -F
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l first -d 'End after this many flows' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l last -d 'The last N flows; live, of the connection tables' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l since -d 'Flows since this time (RFC 3339), or since so long ago (5m); live, of the connection tables' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l until -d 'Flows until this time, or until so long ago' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l duration -d 'End after this time' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l pod -d 'Flows of pods whose name begins so; NS/ is every pod of a namespace, /POD any' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l from-pod -d 'Flows that come from such pods' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l to-pod -d 'Flows that go to such pods' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -s n -l namespace -d 'Flows of a namespace' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l from-namespace -d 'Flows that come from a namespace' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l to-namespace -d 'Flows that go to a namespace' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l service -d 'Flows of virtual addresses of services whose name begins so' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l from-service -d 'Flows that come from such addresses' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l to-service -d 'Flows that go to such addresses' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l workload -d 'Flows of pods of a workload, such as Deployment/web; KIND/ is any of a kind' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l from-workload -d 'Flows that come from such pods' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l to-workload -d 'Flows that go to such pods' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -s l -l label -d 'Flows of pods that a label selector means, such as app=web,tier!=db' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l from-label -d 'Flows that come from such pods' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l to-label -d 'Flows that go to such pods' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l identity -d 'Flows of a security identity: a number, or one of host, world, remote-node, ...' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l from-identity -d 'Flows that come from it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l to-identity -d 'Flows that go to it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l cluster -d 'Flows of pods of a cluster; * is any text' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l from-cluster -d 'Flows that come from it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l to-cluster -d 'Flows that go to it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l ip -d 'Flows of an IP address or CIDR' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l from-ip -d 'Flows that come from it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l to-ip -d 'Flows that go to it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l snat-ip -d 'Flows whose source address was translated to it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l fqdn -d 'Flows of a DNS name; * is any text, as in *.example.com' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l from-fqdn -d 'Flows that come from it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l to-fqdn -d 'Flows that go to it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l port -d 'Flows of a port, or of a range such as 8000-8100' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l from-port -d 'Flows that come from it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l to-port -d 'Flows that go to it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l protocol -d 'Flows of tcp, udp, sctp, icmp, icmpv4, icmpv6, dns, http, grpc, tls, quic or kafka' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l tcp-flags -d 'Packets with all of these TCP flags, such as syn,ack' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l ip-version -d 'Flows of IP version 4 or 6, or of none' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -s t -l type -d 'Flows of drop, trace, l7, policy-verdict, capture or trace-sock, such as trace:to-endpoint' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l verdict -d 'Flows that were FORWARDED or DROPPED, or are dropped but for AUDIT mode' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l drop-reason-desc -d 'Flows that were dropped for this, such as POLICY_DENIED' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l policy -d 'Flows that this policy allowed or denied; /NAME is one of the cluster, NAME any' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l traffic-direction -d 'Flows of connections opened to a pod (ingress) or by it (egress)' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l interface -d 'Flows that were seen at this interface' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l node-name -d 'Flows that were seen by this node; * is any text' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l node-label -d 'Flows that were seen by nodes that a label selector means' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l uuid -d 'The flow with this identifier' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l trace-id -d 'Flows of requests of this trace' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l ip-trace-id -d 'Flows whose IP option bears this trace' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l http-status -d 'HTTP responses of a status such as 404, or of all that begin so: 5+' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l http-method -d 'HTTP of this method' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l http-path -d 'HTTP whose path matches' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l http-url -d 'HTTP whose URL matches' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l http-header -d 'HTTP with this header; without name or value any is meant' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l dns-query -d 'DNS that asks for a name that matches' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l sni -d 'TLS and QUIC whose client says this server name; * is any text' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l latency -d 'Responses that took so long: 10ms or more, \'>10ms\', \'<=1s\', \'>1ms,<5ms\'' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l min-bytes -d 'Flows of connections that carry as many bytes so far, such as 10MiB' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l cel-expression -d 'Flows for which a CEL expression holds, such as \'_flow.l4.TCP.destination_port > 1024u\'' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l reply -d 'Replies; --reply=false: what is none' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l allowlist -d 'Flows that a FlowFilter of Hubble\'s means, besides those of the filters above' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l denylist -d 'Leave out flows that a FlowFilter means' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l log -d 'Form of messages on stderr' -r -f -a "text\t'NAME: message'
+json\t'A JSON object a line, of level, message and, where one is known, remedy'"
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l once -d 'Print them when the flows end; live after 5s, unless --duration or --first says otherwise'
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l strict -d 'With -r, end at the first bad line with exit code 2'
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l fail-on-loss -d 'End with exit code 1 if events were lost'
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -s f -l follow -d 'Go on as flows come; live that is so anyway, with -r it follows a growing file'
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l api -d 'Ask the API server: the kubeconfig\'s, or in a pod the cluster\'s own'
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l per-packet -d 'Tell every packet, not only the first ones and what changes'
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l l7 -d 'Decode what connections carry, on any port: HTTP, gRPC, DNS, TLS'
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l show-secrets -d 'Show credentials, cookies and values in queries, which are masked otherwise'
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -s A -l all-namespaces -d 'Take a pod or service without namespace for one of any, not of default'
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l from-all-namespaces -d 'The same for where flows come from'
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l to-all-namespaces -d 'The same for where flows go to'
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -s 4 -l ipv4 -d 'The same as --ip-version 4'
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -s 6 -l ipv6 -d 'The same as --ip-version 6'
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l encrypted -d 'Flows that were encrypted between nodes'
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l unencrypted -d 'Flows that were not'
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l not -d 'Leave out what the next filter means'
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c flowdump -n "__fish_flowdump_using_subcommand help; and not __fish_seen_subcommand_from map metrics help" -f -a "map" -d 'Who talks to whom, as a map'
+complete -c flowdump -n "__fish_flowdump_using_subcommand help; and not __fish_seen_subcommand_from map metrics help" -f -a "metrics" -d 'Flows as metrics, for Prometheus'
+complete -c flowdump -n "__fish_flowdump_using_subcommand help; and not __fish_seen_subcommand_from map metrics help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

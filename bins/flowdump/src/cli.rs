@@ -13,7 +13,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use jiff::Timestamp;
 
-use crate::{filter_args, layer7, live, manual, map, names::NameSources, saved, sink::Sink, values};
+use crate::{filter_args, layer7, live, manual, map, metrics, names::NameSources, saved, sink::Sink, values};
 
 const PROGRAM: Program = Program { name: "flowdump", command, manual: manual::SECTIONS };
 
@@ -51,7 +51,8 @@ type Run = fn(&ArgMatches, Log) -> anyhow::Result<Exit>;
 type Describe = fn(Command) -> Command;
 
 /// The commands that take flows for something else than showing them: name, description, what they do. Each has a file.
-const COMMANDS: &[(&str, Describe, Run)] = &[("map", map::describe, map::run)];
+const COMMANDS: &[(&str, Describe, Run)] =
+    &[("map", map::describe, map::run), ("metrics", metrics::describe, metrics::run)];
 
 /// Sends the flows that were asked for into a sink, wherever they come from.
 pub(crate) fn flows(options: &Options, mut sink: Sink) -> anyhow::Result<Exit> {
@@ -60,7 +61,11 @@ pub(crate) fn flows(options: &Options, mut sink: Sink) -> anyhow::Result<Exit> {
         None => live::run(options, &mut sink),
     };
     match outcome {
-        Ok(exit) => Ok(exit.merge(sink.finish()?)),
+        Ok(exit) => {
+            let exit = exit.merge(sink.finish()?);
+            sink.stay()?;
+            Ok(exit)
+        }
         Err(error) => {
             // What was seen before it went wrong is shown; the error says more than a second one could.
             if !sink.has_nothing_to_report() {
@@ -98,7 +103,7 @@ fn command() -> Command {
              before: one flow for the first packet each way, each new TCP flag, each verdict and the end of a \
              connection.",
         )
-        .override_usage("flowdump [OPTIONS] [FILTERS]\n       flowdump map [OPTIONS] [FILTERS]")
+        .override_usage("flowdump [OPTIONS] [FILTERS]\n       flowdump map [OPTIONS] [FILTERS]\n       flowdump metrics [OPTIONS] [FILTERS]")
         .after_help(manual::EXAMPLES_IN_SHORT)
         .subcommands(commands)
 }

@@ -71,6 +71,7 @@ fn watch(
     decoder: &mut Decoder,
 ) -> anyhow::Result<Exit> {
     let deadline = options.duration.map(|duration| Instant::now() + duration);
+    sink.names(&known.names);
     name_interfaces(decoder, &known.interfaces);
     known.rules.refresh(source.datapath(), decoder);
     let past = options.last.is_some() || options.since.is_some();
@@ -113,7 +114,7 @@ fn watch(
             break;
         }
         if now >= look_at {
-            let moved = look(options, known, source, decoder)?;
+            let moved = look(options, sink, known, source, decoder)?;
             let wanted = filter(options, source)?;
             if moved {
                 *observer = begin(options, source, settings)?;
@@ -143,7 +144,7 @@ fn watch(
             hidden_at = now + HIDDEN_EVERY;
         }
         if taken == 0 {
-            if nobody_reads() {
+            if sink.is_for_stdout() && nobody_reads() {
                 break;
             }
             std::thread::sleep(if layer7.is_some() { PAUSE_PAYLOAD } else { PAUSE });
@@ -237,7 +238,13 @@ fn tell_losses(
 }
 
 /// Looks at what changes on a node: interfaces, names, policy, the clock. True: the datapath is another now.
-fn look(options: &Options, known: &mut Known, source: &mut Source, decoder: &mut Decoder) -> anyhow::Result<bool> {
+fn look(
+    options: &Options,
+    sink: &mut Sink,
+    known: &mut Known,
+    source: &mut Source,
+    decoder: &mut Decoder,
+) -> anyhow::Result<bool> {
     let before = std::mem::take(&mut known.interfaces);
     known.interfaces = list_interfaces()?;
     if before != known.interfaces {
@@ -249,6 +256,7 @@ fn look(options: &Options, known: &mut Known, source: &mut Source, decoder: &mut
     let moved = source.refresh(options, &known.interfaces)?;
     if known.refresh(options)? {
         decoder.set_resolver(known.resolver());
+        sink.names(&known.names);
     }
     decoder.set_clock(wall_clock());
     known.rules.refresh(source.datapath(), decoder);

@@ -12,9 +12,11 @@ mod layer7;
 mod live;
 mod manual;
 mod map;
+mod metrics;
 mod names;
 mod rules;
 mod saved;
+mod serve;
 mod sink;
 mod values;
 

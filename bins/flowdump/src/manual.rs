@@ -2,6 +2,7 @@
 
 mod layer7;
 mod map;
+mod metrics;
 
 use chainkit_cli::Section;
 
@@ -15,7 +16,8 @@ Examples:
   flowdump --attach all --duration 10s              attach for ten seconds where nothing is attached
   flowdump -r flows.jsonl --to-port 53 -o table     from saved lines
   kubectl get pods -A -o json | flowdump --pods -   names straight from the cluster
-  flowdump map -r flows.jsonl                       who talks to whom, as a map: see flowdump map --help";
+  flowdump map -r flows.jsonl                       who talks to whom, as a map: see flowdump map --help
+  flowdump metrics                                  flows as metrics for Prometheus: see flowdump metrics --help";
 
 /// Examples at the end of `map --help`.
 pub(crate) const MAP_EXAMPLES: &str = "\
@@ -25,7 +27,17 @@ Examples:
   flowdump map -r flows.jsonl --verdict DROPPED -j   what was denied between whom, as JSON
   flowdump map -r flows.jsonl -o dot | dot -Tsvg     a drawing
   flowdump map -r flows.jsonl -o html > map.html     a page to look at in a browser
-  flowdump map --watch                               a screen that is drawn anew each second";
+  flowdump map --watch                               a screen that is drawn anew each second
+  flowdump map --watch -o html                       a page that follows the flows, for a browser of this host";
+
+/// Examples at the end of `metrics --help`.
+pub(crate) const METRICS_EXAMPLES: &str = "\
+Examples:
+  flowdump metrics --pods pods.json                  all metrics, at http://127.0.0.1:9965/metrics
+  flowdump metrics --api --listen 0.0.0.0:9965       for scrapers of other hosts, with names that follow the cluster
+  flowdump metrics --once -r flows.jsonl             of saved lines, printed
+  flowdump metrics --once --duration 1m --metrics drop:sourceContext=workload
+                                                     what is dropped in a minute, by the workload that sent it";
 
 /// Sections after the options.
 pub(crate) const SECTIONS: &[Section] = &[
@@ -125,6 +137,7 @@ the same policies:
     },
     Section { title: "REQUESTS AND RESPONSES", text: layer7::TEXT },
     Section { title: "THE MAP", text: map::TEXT },
+    Section { title: "METRICS", text: metrics::TEXT },
     Section {
         title: "PRIVILEGES",
         text: "\
@@ -398,7 +411,7 @@ value.decided_by
   backends or with too many kinds of them, a pod of which nothing is known yet.
 
 value.l7
-  Of a request or response: protocol (http1, http2, grpc, dns, tls), partial (true where something of its connection was not seen, so
+  Of a request or response: protocol (http1, http2, grpc, dns, tls, quic), partial (true where something of its connection was not seen, so
   that fields may be missing), stream (of HTTP/2 its identifier, of DNS that of the message), body_bytes (where it was counted to its
   end), grpc (service, method, and of a response status, where there was one, and message), tls (sni, alpn, version, ech: it bears an
   encrypted ClientHello, so that the name may be another's).
@@ -421,7 +434,7 @@ Of ICMP a connection table keeps neither type nor code: connection and close of 
   A privilege or something in the kernel is lacking.
 
 4
-  It failed, and what was attached was detached again.
+  It failed, and what was attached was detached again. Also where --listen cannot have its port.
 
 5
   Lines of -r were bad and skipped, each told on stderr with its number; the others were shown. This outweighs 1.",

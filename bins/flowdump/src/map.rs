@@ -1,10 +1,13 @@
 //! `flowdump map`: who talks to whom, as edges.
 
+mod served;
 mod table;
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chainkit_cli::{Exit, Failure, Log};
@@ -14,8 +17,9 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use jiff::Timestamp;
 
 use crate::cli::{self, Options};
-use crate::manual;
+use crate::serve::{Content, Server};
 use crate::sink::{Report, Sink};
+use crate::{manual, values};
 
 /// How often a map that is watched is shown.
 const EVERY: Duration = Duration::from_secs(1);
@@ -43,6 +47,10 @@ struct MapArgs {
     /// Show the map again each second, as flows come; a file of -r is followed
     #[arg(short, long)]
     watch: bool,
+
+    /// With --watch -o html: where a browser of this host asks, a loopback address; without it a port that is free
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "watch", value_parser = values::listen)]
+    listen: Option<SocketAddr>,
 
     /// The most edges; what is beyond is one edge that says so
     #[arg(long, value_name = "N", default_value = "5000", value_parser = clap::value_parser!(u64).range(2..=MAX_EDGES))]
@@ -102,17 +110,36 @@ pub(crate) fn describe(command: Command) -> Command {
 /// Runs `flowdump map`.
 pub(crate) fn run(matches: &ArgMatches, log: Log) -> anyhow::Result<Exit> {
     let ask = MapArgs::from_arg_matches(matches)?;
-    if ask.watch && ask.output == Output::Html {
-        let failure = Failure::usage("--watch does not go together with -o html: a page is written once");
-        return Err(failure.remedy("write it again with --duration, or watch the table").into());
-    }
     let mut options = Options::of_flows(matches, log)?;
     options.follow |= ask.watch;
-    let sink = Sink::reporting(&options, Box::new(Map::new(ask)?))?;
+    let listen = listen(ask)?;
+    let mut map = Map::new(ask)?;
+    if let Some(listen) = listen {
+        let now = Arc::new(served::Now::new(map.edges.snapshot()));
+        let server = Server::start(listen, Arc::clone(&now) as Arc<dyn Content>, &options)?;
+        map.served = Some((now, server));
+    }
+    let sink = Sink::reporting(&options, Box::new(map))?;
     cli::flows(&options, sink)
 }
 
-/// The map, on its way to stdout.
+/// Where the page is served, if it is. Whoever can reach it sees who talks to whom: that is for this host alone.
+fn listen(ask: MapArgs) -> anyhow::Result<Option<SocketAddr>> {
+    if ask.output != Output::Html || !ask.watch {
+        return match ask.listen {
+            None => Ok(None),
+            Some(_) => Err(Failure::usage("--listen goes with --watch -o html: nothing else is served").into()),
+        };
+    }
+    let listen = ask.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+    if !listen.ip().is_loopback() {
+        let failure = Failure::usage(format!("--listen {listen}: the map is served on a loopback address alone"));
+        return Err(failure.remedy("to look from elsewhere, forward a port: ssh -L or kubectl port-forward").into());
+    }
+    Ok(Some(listen))
+}
+
+/// The map, on its way to stdout or to a browser.
 struct Map {
     edges: Edges,
     output: Output,
@@ -120,6 +147,7 @@ struct Map {
     due: Option<Instant>,
     shown: Option<(Instant, Snapshot)>,
     screen: Option<table::Screen>,
+    served: Option<(Arc<served::Now>, Server)>,
     stdout: File,
 }
 
@@ -145,6 +173,7 @@ impl Map {
             due: ask.watch.then(|| Instant::now() + EVERY),
             shown: None,
             screen: (ask.watch && output == Output::Table).then(table::Screen::of_stdout).flatten(),
+            served: None,
             stdout: File::from(io::stdout().as_fd().try_clone_to_owned()?),
         })
     }
@@ -164,6 +193,10 @@ impl Map {
 
     fn show(&mut self, now: Instant) -> anyhow::Result<()> {
         let snapshot = self.snapshot(now);
+        if let Some((served, _)) = &self.served {
+            served.set(snapshot);
+            return Ok(());
+        }
         let mut out = Vec::new();
         match self.output {
             Output::Table => match &mut self.screen {
@@ -205,5 +238,14 @@ impl Report for Map {
             screen.leave(&mut self.stdout)?;
         }
         Ok(())
+    }
+
+    fn stay(&mut self) -> anyhow::Result<()> {
+        let Some((_, server)) = &self.served else { return Ok(()) };
+        server.stay(|| Ok(()))
+    }
+
+    fn is_for_stdout(&self) -> bool {
+        self.served.is_none()
     }
 }

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 
 use chainkit_abi::Event;
 use chainkit_cli::{Exit, Failure, Log};
+use chainkit_cluster::Names;
 use chainkit_flow::{Decoder, Filter, Format, NodeState, Printer, Record, Time};
 use jiff::Timestamp;
 
@@ -26,8 +27,21 @@ pub(crate) trait Report {
     /// Time goes on: shows what is due. Called often.
     fn tick(&mut self) -> anyhow::Result<()>;
 
+    /// These are the names that pods of live flows have from now on.
+    fn names(&mut self, _names: &Names) {}
+
     /// No more comes.
     fn finish(&mut self) -> anyhow::Result<()>;
+
+    /// All went well: stays for who asks, where there is a server.
+    fn stay(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Whether all is for nothing when nobody reads stdout.
+    fn is_for_stdout(&self) -> bool {
+        true
+    }
 }
 
 /// Takes records from wherever they come and shows those that were asked for.
@@ -189,6 +203,23 @@ impl Sink {
             self.out.clear();
         }
         Ok(())
+    }
+
+    /// These are the names that pods of live flows have from now on.
+    pub(crate) fn names(&mut self, names: &Names) {
+        if let Some(report) = &mut self.report {
+            report.names(names);
+        }
+    }
+
+    /// Stays for who asks, where there is a server: until a signal, or the time is up.
+    pub(crate) fn stay(&mut self) -> anyhow::Result<()> {
+        self.report.as_mut().map_or(Ok(()), |report| report.stay())
+    }
+
+    /// Whether all is for nothing when nobody reads stdout.
+    pub(crate) fn is_for_stdout(&self) -> bool {
+        self.report.as_ref().is_none_or(|report| report.is_for_stdout())
     }
 
     /// Whether there would be a report, and nothing in it.

@@ -1,5 +1,6 @@
 //! Values of flags: sizes, times.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -44,6 +45,11 @@ fn size(text: &str) -> Result<u64, String> {
 /// A duration such as `10s` or `1h 30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}: expected a duration such as 10s or 5m"))
+}
+
+/// An address with a port, to listen on.
+pub(crate) fn listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an address and a port such as 127.0.0.1:9965 or [::1]:9965".to_owned())
 }
 
 /// An instant: RFC 3339, or how long ago it was.

@@ -66,7 +66,6 @@ fn filters_choose_as_without_a_map_and_flags_belong_behind_the_command() {
     assert!(String::from_utf8(before.stderr).unwrap().contains("--pod stands before map"));
     let gone = map(&["-r", "/no/such/file"], "");
     assert_eq!((gone.status.code(), gone.stdout.as_slice()), (Some(2), &b""[..]));
-    assert_eq!(map(&["-r", "-", "-w", "-o", "html"], "").status.code(), Some(2));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! All metrics of a run: what they are asked for, what they have counted, and their text.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -74,6 +75,12 @@ impl Metrics {
     /// A pod is there.
     pub fn pod_there(&mut self, pod: &Pod) {
         locked(&self.store).pod_there(pod);
+    }
+
+    /// These pods are there at this second of the caller's clock, and no others: the series of those end in a minute, unless they
+    /// are there again.
+    pub fn pods_are(&mut self, there: &HashSet<Pod>, now: u64) {
+        locked(&self.store).pods_are(there, now);
     }
 
     /// Ends series whose pods have been gone for a minute at this second.

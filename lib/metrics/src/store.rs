@@ -194,6 +194,18 @@ impl Store {
         self.gone.remove(pod);
     }
 
+    /// These pods are there, and no others. Said again and again it also meets series that begin after their pod has gone.
+    pub(crate) fn pods_are(&mut self, there: &HashSet<Pod>, now: u64) {
+        let gone = &mut self.gone;
+        for pod in self.of_pods.keys() {
+            if there.contains(pod) {
+                gone.remove(pod);
+            } else if !gone.contains_key(pod) {
+                gone.insert(pod.clone(), now);
+            }
+        }
+    }
+
     /// Ends the series of pods that have been gone for long enough.
     pub(crate) fn expire(&mut self, now: u64) {
         let over = |since: &u64| now.saturating_sub(*since) >= AFTERLIFE;
@@ -359,6 +371,26 @@ mod tests {
         }
         store.expire(1060);
         assert_eq!(store.samples(), 0);
+    }
+
+    #[test]
+    fn series_that_begin_after_their_pod_has_gone_end_too() {
+        let mut store = Store::new(100);
+        let there = HashSet::from([pod("web")]);
+        count(&mut store, "a", &[pod("web")]);
+        store.pods_are(&there, 1000);
+        count(&mut store, "late", &[pod("cart")]);
+        for now in 1001..1061 {
+            store.pods_are(&there, now);
+            store.expire(now);
+        }
+        assert_eq!(paths(&store), ["a", "late"]);
+        store.expire(1061);
+        assert_eq!(paths(&store), ["a"]);
+        store.pods_are(&HashSet::new(), 1100);
+        store.pods_are(&there, 1110);
+        store.expire(1200);
+        assert_eq!(paths(&store), ["a"], "it was there again in time");
     }
 
     #[test]

@@ -16,10 +16,11 @@ DNS
   Over UDP and TCP: question, answers, response code. From an answer on, flows between the pod that asked and the addresses in it bear
   the name in source_names and destination_names, for an hour at least.
 
-TLS
-  The ClientHello: name of the server, ALPN, version, whether it bears an encrypted one.
+TLS, QUIC
+  The ClientHello: name of the server, ALPN, version, whether it bears an encrypted one. Of QUIC versions 1 and 2.
 
-Responses tell the time since their request. Bodies are counted and not looked at; of a long one the kernel is told to copy no more
+A message is told at the end of its body, or by its head where that goes on for more than two seconds, as with a watch. Responses tell the
+time since their request. Bodies are counted and not looked at; of a long one the kernel is told to copy no more
 until its end. Credentials are masked (Authorization, Proxy-Authorization, Cookie, Set-Cookie and the like, users and passwords in
 URLs, values in queries) unless --show-secrets is given.
 

@@ -23,6 +23,11 @@ the table. Where it is not told who opened a connection, who has the ephemeral p
 -o html is a page that needs no network: drag and wheel move and zoom, a click shows the numbers and the last flows, and
 what is searched or picked is in its address. / goes to the search, Escape back, 0 fits the map, arrows and + - move it.
 
+With --watch -o html a browser of this host gets the page, and what is new every two seconds, at the address that stderr
+tells: http://127.0.0.1:PORT/. --listen takes another port, or another loopback address; any user of the host can look. Who
+asks for it by a name other than localhost or a loopback address is refused, so that no page of somebody else's can read it.
+It goes on until a signal, or until --duration is up, also when the lines of a pipe have ended.
+
 With -o jsonl an edge is an object of these:
 
 kind
