@@ -147,7 +147,7 @@ struct SourceArgs {
     #[arg(long)]
     per_packet: bool,
 
-    /// Decode what connections carry, on any port: HTTP, gRPC, DNS, TLS
+    /// Decode what connections carry, on any port: HTTP, gRPC, DNS, and names that TLS and QUIC begin with
     #[arg(long)]
     l7: bool,
 

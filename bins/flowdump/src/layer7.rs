@@ -124,7 +124,8 @@ impl Decoders {
         }
     }
 
-    /// Takes an event: where it is the end of a connection, what can still be told of that goes to `take`.
+    /// Takes an event: where it is the end of a connection, what can still be told of that goes to `take`. Payload came before: a
+    /// connection is over with the packet after both sides have ended it, and what resets it carries nothing.
     pub(crate) fn event(
         &mut self,
         event: &Event,
@@ -157,6 +158,22 @@ impl Decoders {
             self.pending.push((place.stream, None));
         }
         for message in self.messages.drain(..) {
+            take(decoder.exchange(exchange(&place, message)))?;
+        }
+        Ok(())
+    }
+
+    /// Nobody looks any more: what can be told of what is under way goes to `take`.
+    pub(crate) fn finish(
+        &mut self,
+        now: u64,
+        decoder: &mut Decoder,
+        take: &mut impl FnMut(Record) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut messages = Vec::new();
+        self.connections.finish(now, &mut messages);
+        messages.sort_by_key(|(_, message)| message.time_ns);
+        for (place, message) in messages {
             take(decoder.exchange(exchange(&place, message)))?;
         }
         Ok(())

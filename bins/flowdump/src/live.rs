@@ -153,6 +153,9 @@ fn watch(
     // What is in the ring by now was sent before the end.
     observer.stop();
     while !sink.done() && take(options, observer, sink, decoder, &mut known.rules, layer7.as_mut())? != 0 {}
+    if let Some(layer7) = &mut layer7 {
+        layer7.finish(monotonic(), decoder, &mut |record| sink.record(record, None))?;
+    }
     tell_losses(options, sink, observer, &mut told, decoder)?;
     sink.flush()?;
     Ok(if told.pauses > 0 && options.fail_on_loss { Exit::No } else { Exit::Fine })
@@ -188,10 +191,11 @@ fn take(
             (Taken::Piece(..), None) => Ok(()),
         };
     });
+    outcome?;
     if let Some(layer7) = layer7 {
         layer7.decide(observer, options.log);
     }
-    outcome.map(|()| taken)
+    Ok(taken)
 }
 
 fn event_of(

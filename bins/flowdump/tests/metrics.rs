@@ -109,8 +109,8 @@ fn saved_lines_are_counted_by_name_and_label() {
         r#"hubble_dns_responses_total{rcode="Non-Existent Domain",qtypes="A",ips_returned="0"} 1"#,
         r#"hubble_http_requests_total{method="GET",protocol="HTTP/1.1",status="503",reporter="server"} 1"#,
         r#"hubble_lost_events_total{source="PERF_EVENT_RING_BUFFER"} 7"#,
-        r#"chainkit_bytes_total{direction="sent"} 9000"#,
-        r#"chainkit_bytes_total{direction="received"} 1000"#,
+        r#"chainkit_bytes_total{reporter="server",direction="sent"} 9000"#,
+        r#"chainkit_bytes_total{reporter="server",direction="received"} 1000"#,
         r#"chainkit_policy_decisions_total{policy_kind="NetworkPolicy",policy_namespace="shop",policy="default-deny",rule="",tier="NetworkPolicy",direction="ingress",action="isolated",verdict="dropped"} 2"#,
     ] {
         assert!(text.lines().any(|line| line == sample), "{sample}: {text}");
@@ -200,7 +200,7 @@ fn each_metric_of_the_dashboard_and_each_of_its_labels_is_one_that_is_counted() 
         known.extend(labels.split(['{', ',']).filter_map(|label| label.split_once("=\"")).map(|(label, _)| label));
     }
     // What the scraper adds, and what the language itself says.
-    known.extend(["instance", "sum", "by", "rate", "topk", "histogram_quantile"]);
+    known.extend(["instance", "sum", "by", "or", "rate", "topk", "histogram_quantile"]);
     for query in queries(&dashboard) {
         let bare: String = query.split('"').step_by(2).collect::<Vec<_>>().join(" ").replace("[$__rate_interval]", " ");
         let words = bare.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');

@@ -50,7 +50,7 @@ pub use model::{
 pub use print::{Format, MAX_TEXT_LINE, Printer, PrinterOptions, TimeFormat};
 pub use read::{BadLine, LineBuffer, MAX_LINE, parse};
 pub use resolve::{Resolver, Service};
-pub use summary7::summary_of_layer7;
+pub use summary7::{dns_rcode, summary_of_layer7};
 pub use text::{Lenient, Mac};
 pub use time::Time;
 pub use uuid::{FlowId, FlowIds};

@@ -49,15 +49,16 @@ fn dns_summary(dns: &Dns, response: bool) -> String {
         let names = (!dns.cnames.is_empty()).then(|| format!("CNAMEs: {:?}", dns.cnames.join(",")));
         addresses.into_iter().chain(names).collect::<Vec<_>>().join(" ")
     } else {
-        format!("RCode: {}", rcode(dns.rcode))
+        format!("RCode: {}", dns_rcode(dns.rcode).unwrap_or("Unknown"))
     };
     let source = if dns.observation_source == "proxy" { "Proxy" } else { "Query" };
     format!("DNS Answer {answer} TTL: {} ({source} {} {types})", dns.ttl, dns.query)
 }
 
-/// Words for a response code (IANA, "DNS RCODEs"), those of the library that Hubble uses.
-const fn rcode(code: u32) -> &'static str {
-    match code {
+/// Words for a DNS response code (IANA, "DNS RCODEs"), those of the library that Hubble uses; none where it has none.
+#[must_use]
+pub const fn dns_rcode(code: u32) -> Option<&'static str> {
+    let words = match code {
         0 => "No Error",
         1 => "Format Error",
         2 => "Server Failure",
@@ -77,8 +78,9 @@ const fn rcode(code: u32) -> &'static str {
         21 => "Algorithm not supported",
         22 => "Bad Truncation",
         23 => "Bad/missing Server Cookie",
-        _ => "Unknown",
-    }
+        _ => return None,
+    };
+    Some(words)
 }
 
 /// Such as `gRPC NOT_FOUND "no such cart" 3ms (shop.Cart/Get)`.

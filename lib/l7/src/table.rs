@@ -118,6 +118,16 @@ impl<K: Copy + Eq + Hash> Connections<K> {
         }
     }
 
+    /// Nothing more will come of any connection: as [`close`](Self::close), of all.
+    pub fn finish(&mut self, now_ns: u64, out: &mut Vec<(K, Message)>) {
+        let mut messages = Vec::new();
+        for (key, mut entry) in self.connections.drain() {
+            entry.connection.finish(now_ns, &self.options, &mut messages);
+            out.extend(messages.drain(..).map(|message| (key, message)));
+        }
+        self.memory = 0;
+    }
+
     /// Bytes that the connections take, reckoned.
     #[must_use]
     pub fn memory(&self) -> usize {

@@ -1,11 +1,12 @@
 //! Hubble's metrics: of each flow what its handlers would count (cilium, `pkg/hubble/metrics`), under the same names and labels.
 
-use chainkit_flow::{DropReason, Flow, L7FlowType, Layer4, TrafficDirection, Verdict, event_type, icmp_name};
+use chainkit_flow::{
+    DropReason, Flow, L7FlowType, Layer4, TrafficDirection, Verdict, dns_rcode, event_type, icmp_name,
+};
 
 use crate::config::{Config, Group};
 use crate::context::direction;
 use crate::metrics::Pod;
-use crate::rcode;
 use crate::store::{Amount, Exemplar, Kind, Label, Metric, Store};
 
 const fn counter(name: &'static str, help: &'static str) -> Metric {
@@ -94,7 +95,7 @@ impl Counting<'_> {
         let is_reply = self.flow.is_reply == Some(true);
         let rcode = match (dropped, is_reply) {
             (true, _) => "Policy denied".to_owned(),
-            (false, true) => rcode::name(dns.rcode),
+            (false, true) => dns_rcode(dns.rcode).map_or_else(|| dns.rcode.to_string(), str::to_owned),
             (false, false) => String::new(),
         };
         let labels =
@@ -332,7 +333,7 @@ pub(crate) fn seconds(nanoseconds: u64) -> Amount {
 }
 
 /// Who saw it: the server's side or the client's.
-fn reporter(flow: &Flow) -> &'static str {
+pub(crate) fn reporter(flow: &Flow) -> &'static str {
     match flow.traffic_direction {
         TrafficDirection::Ingress => "server",
         TrafficDirection::Egress => "client",

@@ -13,7 +13,6 @@ mod context;
 mod hubble;
 mod metrics;
 mod ours;
-mod rcode;
 mod store;
 mod text;
 

@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use chainkit_flow::{Extra, Flow, L7FlowType, Layer4, Policy, Ports, Time, Verdict};
 
 use crate::context::{Contexts, direction};
-use crate::hubble::seconds;
+use crate::hubble::{reporter, seconds};
 use crate::store::{Amount, Kind, Label, Metric, Store};
 
 const BYTES: Metric = Metric {
     name: "chainkit_bytes",
-    help: "Bytes of Ethernet frames at the interfaces of pods; what goes from pod to pod of a node is seen at both",
+    help: "Bytes of Ethernet frames at the interfaces of pods; what goes from pod to pod of a node is seen at both, by reporter",
     kind: Kind::Counter,
 };
 const PACKETS: Metric =
@@ -83,6 +83,7 @@ impl Connections {
         }
         let before = known.unwrap_or_default();
         let (mut labels, pods) = contexts.values(flow, flow.is_reply == Some(true));
+        labels.push(("reporter", reporter(flow).to_owned()));
         if connection.rtt_ns > 0 && !before.handshake {
             store.count(HANDSHAKE, labels.clone(), &pods, seconds(connection.rtt_ns), None);
         }
@@ -168,7 +169,7 @@ fn latency(contexts: &Contexts, flow: &Flow, store: &mut Store) {
         .to_owned()
     });
     let (mut labels, pods) = contexts.values(flow, true);
-    labels.push(("protocol", protocol));
+    labels.extend([("protocol", protocol), ("reporter", reporter(flow).to_owned())]);
     store.count(LATENCY, labels, &pods, seconds(l7.latency_ns), None);
 }
 

@@ -31,8 +31,10 @@ flows-to-world
   hubble_flows_to_world_total. Options: any-drop, port, syn-only.
 
 chainkit
-  chainkit_bytes_total and chainkit_packets_total at the interfaces of pods, sent or received by the pod;
-  chainkit_tcp_handshake_seconds; chainkit_l7_latency_seconds by protocol; chainkit_policy_decisions_total by the rule that
+  chainkit_bytes_total and chainkit_packets_total at the interfaces of pods, sent or received by the pod (direction);
+  chainkit_tcp_handshake_seconds; chainkit_l7_latency_seconds by protocol. The label reporter of these says whose interface it was: the
+  client's, which opened the connection, or the server's. Between two pods of a node both report: take one of them.
+  chainkit_policy_decisions_total by the rule that
   decided (without rule: policies isolate, and no rule allows). They are of lines that flowdump wrote: Hubble's have no bytes.
 
 Each takes sourceContext and destinationContext, with Egress or Ingress before Context for flows of that direction: one or

@@ -132,7 +132,7 @@ fn bytes_are_counted_once_though_counters_are_told_again_and_again() {
             format!("{SOURCE},{TO_CART}")
         };
         record(&format!(
-            r#""is_reply":{reply},"interface":{{"index":7}},"IP":{{{ip}}},"l4":{{"TCP":{{{l4}}}}},{ends},"extensions":{{"@type":"type.googleapis.com/google.protobuf.Struct","value":{{"event":"{event}","connection":{{"tx_packets":1,"tx_bytes":{tx},"rx_packets":1,"rx_bytes":{rx},"first_seen":"2026-11-23T00:00:00Z","rtt_ns":2000000}}}}}}"#
+            r#""is_reply":{reply},"traffic_direction":"EGRESS","interface":{{"index":7}},"IP":{{{ip}}},"l4":{{"TCP":{{{l4}}}}},{ends},"extensions":{{"@type":"type.googleapis.com/google.protobuf.Struct","value":{{"event":"{event}","connection":{{"tx_packets":1,"tx_bytes":{tx},"rx_packets":1,"rx_bytes":{rx},"first_seen":"2026-11-23T00:00:00Z","rtt_ns":2000000}}}}}}"#
         ))
     };
     metrics.count(&told("first", false, 100, 0));
@@ -143,13 +143,13 @@ fn bytes_are_counted_once_though_counters_are_told_again_and_again() {
     assert_eq!(
         samples(&metrics, "chainkit_bytes_total"),
         [
-            r#"chainkit_bytes_total{source="web-1",direction="received"} 1000"#,
-            r#"chainkit_bytes_total{source="web-1",direction="sent"} 200"#,
+            r#"chainkit_bytes_total{source="web-1",reporter="client",direction="received"} 1000"#,
+            r#"chainkit_bytes_total{source="web-1",reporter="client",direction="sent"} 200"#,
         ]
     );
     assert_eq!(
         samples(&metrics, "chainkit_tcp_handshake_seconds_count"),
-        [r#"chainkit_tcp_handshake_seconds_count{source="web-1"} 1"#]
+        [r#"chainkit_tcp_handshake_seconds_count{source="web-1",reporter="client"} 1"#]
     );
     assert_eq!(metrics.connections.len(), 0);
 }

@@ -1,7 +1,7 @@
 //! Requests and responses of real connections, as `flowdump --l7` tells them.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use chainkit_bpf::{Kit, find};
@@ -113,6 +113,59 @@ fn secrets_are_shown_only_when_asked_for() {
             assert_eq!(text.contains("geheim"), shown, "{text}");
         });
     }
+}
+
+#[test]
+fn a_response_in_the_packet_that_ends_its_connection_is_told() {
+    let act = |cart: &Pod, web: &Pod| {
+        let listener = web.run(|| TcpListener::bind(at(web.ip4, 8080)).unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // To the client's FIN; then data and FIN in one segment, by which the connection is over.
+            stream.read_to_end(&mut Vec::new()).unwrap();
+            socket2::SockRef::from(&stream).set_tcp_cork(true).unwrap();
+            stream.write_all(RESPONSE).unwrap();
+        });
+        cart.run(|| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(REQUEST).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            stream.read_to_end(&mut Vec::new()).unwrap();
+        })
+        .unwrap();
+        served.join().unwrap();
+    };
+    told(&[], act, |messages| {
+        let [request, response] = at_client(messages)[..] else { panic!("{messages:#?}") };
+        assert_eq!((&request["l7"]["type"], &response["l7"]["type"]), (&json!("REQUEST"), &json!("RESPONSE")));
+        assert_eq!(response["l7"]["http"]["code"], 204);
+        assert_eq!(response["l7"]["http"]["method"], "GET");
+        assert!(extra(response)["l7"]["partial"].is_null(), "{response}");
+    });
+}
+
+#[test]
+fn what_is_under_way_at_the_end_is_told_as_far_as_it_is_known() {
+    // Both stay open until the run is over.
+    let mut open = None;
+    let act = |cart: &Pod, web: &Pod| {
+        let listener = web.run(|| TcpListener::bind(at(web.ip4, 8080)).unwrap()).unwrap();
+        let mut client = cart.run(|| TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        client.write_all(b"GET /stream HTTP/1.1\r\nHost: web\r\n\r\n").unwrap();
+        server.read_exact(&mut [0; 10]).unwrap();
+        server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbegin").unwrap();
+        client.read_exact(&mut [0; 10]).unwrap();
+        open = Some((client, server));
+    };
+    told(&[], act, |messages| {
+        let [request, response] = at_client(messages)[..] else { panic!("{messages:#?}") };
+        assert_eq!(request["l7"]["http"]["url"], "http://web/stream");
+        assert_eq!(response["l7"]["http"]["code"], 200);
+        assert!(extra(response)["l7"]["body_bytes"].is_null(), "{response}");
+    });
+    drop(open);
 }
 
 #[test]
