@@ -413,7 +413,7 @@ value.decided_by
 value.l7
   Of a request or response: protocol (http1, http2, grpc, dns, tls, quic), partial (true where something of its connection was not seen, so
   that fields may be missing), stream (of HTTP/2 its identifier, of DNS that of the message), body_bytes (where it was counted to its
-  end), grpc (service, method, and of a response status, where there was one, and message), tls (sni, alpn, version, ech: it bears an
+  end), headers_left_out (where there are more than fit; texts that are too long are cut and end with …), grpc (service, method, and of a response status, where there was one, and message), tls (sni, alpn, version, ech: it bears an
   encrypted ClientHello, so that the name may be another's).
 
 Of ICMP a connection table keeps neither type nor code: connection and close of an ICMP exchange tell an echo request.",

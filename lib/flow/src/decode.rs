@@ -335,6 +335,7 @@ impl Decoder {
     }
 }
 
+mod bounds;
 mod exchange;
 
 pub use exchange::Exchange;

@@ -133,6 +133,9 @@ pub struct L7Extra {
     /// Bytes of the body, where they were counted to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_bytes: Option<u64>,
+    /// Headers that are not told, since they were too much for a line.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub headers_left_out: u32,
     /// gRPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grpc: Option<Grpc>,

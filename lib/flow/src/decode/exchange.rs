@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use chainkit_abi::verdict;
 
+use super::bounds::bound;
 use super::{Decoder, Seen, container, transport};
 use crate::enums::{FlowType, L7FlowType, ObservationPoint, event_type};
 use crate::extra::{Extensions, Extra};
@@ -56,12 +57,13 @@ impl Decoder {
             layer4: transport(exchange.protocol, ports, None),
             time: exchange.time,
         };
-        let Exchange { layer7, extra, .. } = exchange;
+        let Exchange { mut layer7, mut extra, .. } = exchange;
         let is_reply = layer7.kind == L7FlowType::Response;
         if let Some(dns) = layer7.dns.as_ref().filter(|_| is_reply && !exchange.from_pod) {
             let addresses: Vec<IpAddr> = dns.ips.iter().filter_map(|ip| ip.parse().ok()).collect();
             self.dns_names.learn(exchange.ifindex, &dns.query, &addresses, dns.ttl, exchange.time);
         }
+        bound(&mut layer7, &mut extra);
         let mut flow = self.flow(&seen, Some(is_reply), verdict::FORWARDED);
         flow.time = self.clock.time(exchange.time);
         flow.flow_type = FlowType::L7;

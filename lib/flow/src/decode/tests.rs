@@ -3,6 +3,8 @@ use chainkit_cluster::{EndpointInterface, EndpointRecord, Names, Objects};
 
 use super::*;
 use crate::decided::RuleAction;
+use crate::enums::L7FlowType;
+use crate::layer7::{Grpc, Http, HttpHeader, L7Extra, Layer7};
 use crate::model::Policy;
 
 const CLUSTER: &str = r#"
@@ -357,6 +359,30 @@ fn the_longest_line_stays_under_64_kib() {
     assert!(line.contains("policies_left_out"));
     assert!((20_000..64 * 1024).contains(&line.len()), "{}", line.len());
     assert!(line.contains("chainkit:labels-left-out="));
+
+    let header = HttpHeader { key: "\u{1}".repeat(9000), value: "\"".repeat(60_000) };
+    let http =
+        Http { url: "\u{1}".repeat(60_000), method: "M".repeat(60_000), headers: vec![header; 500], ..Http::default() };
+    let grpc =
+        Grpc { service: "\"".repeat(9000), method: "\\".repeat(9000), message: "\"".repeat(9000), status: Some(2) };
+    for grpc in [None, Some(grpc)] {
+        let exchange = Exchange {
+            time: 1,
+            family: 4,
+            protocol: 6,
+            source: ipv4(10, 0, 0, 1),
+            destination: ipv4(10, 0, 0, 2),
+            source_port: 1,
+            destination_port: 2,
+            from_pod: true,
+            ifindex: 7,
+            layer7: Layer7 { kind: L7FlowType::Response, http: Some(http.clone()), ..Layer7::default() },
+            extra: L7Extra { grpc, ..L7Extra::default() },
+        };
+        let line = serde_json::to_string(&decoder.exchange(exchange)).unwrap();
+        assert!((20_000..64 * 1024).contains(&line.len()), "{}", line.len());
+        assert!(line.contains("headers_left_out"));
+    }
 }
 
 #[test]
