@@ -11,8 +11,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use chainkit_abi::{
-    Control, Counter, OBSERVERS as OBSERVER_SLOTS, PAYLOAD_BUDGET, PIECE_BYTES, PIECES, PROBE_BYTES, PayloadKey,
-    PayloadState, Piece, SLOTS, copy, hook, kind, piece_flag, tcp,
+    Conn, Control, Counter, OBSERVERS as OBSERVER_SLOTS, PAYLOAD_BUDGET, PAYLOAD_TURN, PIECE_BYTES, PIECES,
+    PROBE_BYTES, PayloadKey, PayloadState, Piece, SLOTS, copy, hook, kind, piece_flag, tcp,
 };
 
 use crate::{
@@ -39,7 +39,7 @@ pub struct Copying {
     start: u32,
     /// Sequence number of the payload's first byte.
     sequence: u32,
-    /// 1: its connection has carried [`PAYLOAD_BUDGET`] in this direction.
+    /// 1: its connection has carried [`PAYLOAD_BUDGET`] in this direction, and [`PAYLOAD_TURN`] since the other one was last spoken in.
     spent: u32,
     /// 1: it is told also where none of it is copied.
     telling: u32,
@@ -149,7 +149,7 @@ fn of_connection<F: Family>(
         F::turn(key);
     }
     // SAFETY: an element that was just found.
-    let conn = unsafe { &*F::find(slot & (SLOTS - 1), key)? };
+    let conn = unsafe { &mut *F::find(slot & (SLOTS - 1), key)? };
     let (packets, bytes) = if from_pod { (conn.tx_packets, conn.tx_bytes) } else { (conn.rx_packets, conn.rx_bytes) };
     // The payload of all before this one. Headers are much the same in all of a direction.
     let mut measured = Packet::new();
@@ -159,7 +159,8 @@ fn of_connection<F: Family>(
     let headers = packets.wrapping_sub(measured.packets as u64).wrapping_mul(packet.headers as u64);
     let carried = bytes.wrapping_sub(measured.bytes as u64).wrapping_sub(headers) as i64;
     let sequence = u32::from_be(packet.sequence).wrapping_add((packet.tcp_flags & tcp::SYN != 0) as u32);
-    copying.spent = (carried >= PAYLOAD_BUDGET as i64) as u32;
+    let within = if length == 0 { 0 } else { take_turn(conn, packet_hook, carried as u32) };
+    copying.spent = (carried >= PAYLOAD_BUDGET as i64 && within >= PAYLOAD_TURN) as u32;
     copying.start = packet.headers;
     copying.sequence = if protocol == TCP { sequence } else { 0 };
     copying.telling = (ends || !whole) as u32;
@@ -187,6 +188,17 @@ fn of_connection<F: Family>(
     piece.pad2 = 0;
     piece.first_seen = first_seen;
     Some(())
+}
+
+/// Notes that a side speaks which has sent so much payload before; how much of that since the other side last spoke.
+#[inline(always)]
+fn take_turn(conn: &mut Conn, packet_hook: u8, carried: u32) -> u32 {
+    const COUNT: u32 = u32::MAX >> 1;
+    let side = (packet_hook as u32) << 31;
+    if conn.turn & !COUNT != side {
+        conn.turn = side | carried & COUNT;
+    }
+    carried.wrapping_sub(conn.turn) & COUNT
 }
 
 /// Bytes of payload. Worked out here and not as headers are read: who reads them on each packet's way does not need it.

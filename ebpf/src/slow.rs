@@ -420,6 +420,7 @@ fn open<F: Family, const HOOK: u8>(context: &mut Context<F>, judgement: Judgemen
     conn.rtt = 0;
     conn.rule = judgement.rule;
     conn.ports = 0;
+    conn.turn = 0;
 }
 
 /// What a packet changed.

@@ -132,8 +132,9 @@ pub struct Conn {
     pub place: u32,
     /// Of a fragment entry: source port (low half) and destination port of the packet, network byte order.
     pub ports: u32,
-    /// Always 0.
-    pub pad: u32,
+    /// While payload is copied: whose turn it is to speak. The highest bit is the [`hook`](crate::hook) of the last packet with payload, the
+    /// others are those of the payload that its side had sent when it began to speak.
+    pub turn: u32,
 }
 
 /// State of one endpoint's two tables, in the array `TABLES` at its slot.

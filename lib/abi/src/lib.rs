@@ -36,7 +36,8 @@ pub use limits::{
     UNJUDGED,
 };
 pub use payload::{
-    PAYLOAD_BUDGET, PIECE_BYTES, PIECES, PROBE_BYTES, PayloadKey, PayloadState, Piece, SKIP_MOST, copy, piece_flag,
+    PAYLOAD_BUDGET, PAYLOAD_TURN, PIECE_BYTES, PIECES, PROBE_BYTES, PayloadKey, PayloadState, Piece, SKIP_MOST, copy,
+    piece_flag,
 };
 pub use policy::{
     BackendOf, BackendsOf, MOST_BACKENDS, PortRuns, Prefix4, Prefix6, RULES, RowKey, RuleHits, Run, Side, SourceKey,

@@ -13,7 +13,11 @@ pub const PIECES: u32 = 16;
 /// As long as a connection has carried less payload than this in a direction, and nothing is decided about it, it is copied whole.
 pub const PAYLOAD_BUDGET: u32 = 64 << 10;
 
-/// Past [`PAYLOAD_BUDGET`] so many bytes of each packet are copied, by which what it carries may still be recognised.
+/// Past [`PAYLOAD_BUDGET`] a side that begins to speak has so much more copied whole: a request or a response begins there, and its head is not to
+/// be torn since what came before it was long.
+pub const PAYLOAD_TURN: u32 = 8 << 10;
+
+/// Past that so many bytes of each packet are copied, by which what it carries may still be recognised.
 pub const PROBE_BYTES: u32 = 64;
 
 /// How far ahead of the stream [`PayloadState::until`] may lie. Sequence numbers are compared as RFC 9293, section 3.4 has it, so that one

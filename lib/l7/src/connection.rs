@@ -230,7 +230,8 @@ impl Connection {
         let mut advice = Advice { not_l7: self.is_done(), recognised, ..Advice::default() };
         if !advice.not_l7 {
             for side in Side::BOTH {
-                let unwanted = self.decoder.unwanted(side).min(MAX_SKIP);
+                // All but the last byte: by that it is seen that a body was sent to its end, and when.
+                let unwanted = self.decoder.unwanted(side).saturating_sub(1).min(MAX_SKIP);
                 if unwanted >= MIN_SKIP {
                     let far = u32::try_from(unwanted).unwrap_or_default();
                     *advice.skip_until.of_mut(side) = self.streams.of(side).next().map(|next| next.wrapping_add(far));

@@ -88,6 +88,6 @@ pub struct Advice {
     /// It is known what is spoken: what is to come is worth copying, however much it is.
     pub recognised: bool,
     /// By who sends: bytes before this sequence number will not be looked at. What lies across it is to be copied
-    /// from it on.
+    /// from it on; where it is in a body, the last byte of that does, which shows that it was sent.
     pub skip_until: Sides<Option<u32>>,
 }

@@ -164,7 +164,11 @@ fn a_long_body_need_not_be_copied_and_is_counted_all_the_same() {
     let response = Segment { from: SERVER, seq: isn(SERVER).wrapping_add(1), bytes: head.to_vec() };
     let advice = connections.piece(1, &piece(&response, 4_000), &mut out);
     let end = isn(SERVER).wrapping_add(1 + head.len() as u32 + 1_000_000);
-    assert_eq!(advice.skip_until.remote, Some(end));
+    assert_eq!(advice.skip_until.remote, Some(end.wrapping_sub(1)));
+    let told = out.len();
+    let last = Segment { from: SERVER, seq: end.wrapping_sub(1), bytes: b"x".to_vec() };
+    connections.piece(1, &piece(&last, 5_000), &mut out);
+    assert_eq!(out.len(), told + 1, "told once its last byte is there, and no later");
     let get = Segment { from: CLIENT, seq: isn(CLIENT) + 19, bytes: b"GET /2 HTTP/1.1\r\n\r\n".to_vec() };
     let next = Segment { from: SERVER, seq: end, bytes: b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n".to_vec() };
     connections.piece(1, &piece(&next, 9_000), &mut out);
@@ -172,6 +176,29 @@ fn a_long_body_need_not_be_copied_and_is_counted_all_the_same() {
     assert_eq!(out[1].latency_ns, Some(3_000));
     connections.piece(1, &piece(&get, 9_000), &mut out);
     assert_eq!(line(&out[3]), "< 500 GET /2 0");
+}
+
+#[test]
+fn a_request_with_a_long_body_that_was_not_copied_is_whole_if_it_was_sent_to_its_end_and_only_then() {
+    for (is_sent, expected) in [(true, "> POST / 1000000"), (false, ">~ POST / ?")] {
+        let mut connections = Connections::new(Options::default());
+        let mut out = Vec::new();
+        for side in [CLIENT, SERVER] {
+            let syn = Segment { from: side, seq: isn(side), bytes: Vec::new() };
+            connections.piece(1, &Piece { syn: true, ..piece(&syn, 0) }, &mut out);
+        }
+        let head = b"POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n";
+        let post = Segment { from: CLIENT, seq: isn(CLIENT) + 1, bytes: head.to_vec() };
+        let until = connections.piece(1, &piece(&post, 1_000), &mut out).skip_until.local.unwrap();
+        if is_sent {
+            let last = Segment { from: CLIENT, seq: until, bytes: b"x".to_vec() };
+            connections.piece(1, &piece(&last, 2_000), &mut out);
+        }
+        let answer = b"HTTP/1.1 413 Too Much\r\nContent-Length: 0\r\n\r\n";
+        let answer = Segment { from: SERVER, seq: isn(SERVER).wrapping_add(1), bytes: answer.to_vec() };
+        connections.piece(1, &piece(&answer, 9_000), &mut out);
+        assert_eq!(out.iter().map(line).collect::<Vec<_>>(), [expected, "< 413 POST / 0"]);
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::dump::{Dump, extra, flows};
 use crate::stage::{Watch, at, eventually, on_node};
 
 /// The messages among flows: what each says, and from which pod's side it was seen.
-fn messages(stdout: &str) -> Vec<Value> {
+pub(crate) fn messages(stdout: &str) -> Vec<Value> {
     flows(stdout).into_iter().filter(|flow| flow["l7"].is_object()).collect()
 }
 
@@ -23,7 +23,7 @@ fn at_client(messages: &[Value]) -> Vec<&Value> {
 }
 
 /// Starts `flowdump --l7`, and waits until it gets payload.
-fn start(lab: &Lab, arguments: &[&str]) -> Dump {
+pub(crate) fn start(lab: &Lab, arguments: &[&str]) -> Dump {
     let dump = Dump::start(lab, &[&["--l7"], arguments].concat());
     eventually("flowdump does not ask for payload", || {
         find(lab.root()).unwrap().is_some_and(|datapath| datapath.control_value().unwrap().payload != 0)

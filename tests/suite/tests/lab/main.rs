@@ -35,6 +35,7 @@ mod observers;
 mod operate;
 mod overtaken;
 mod payload;
+mod peers;
 mod pins;
 mod plan;
 mod policed;

@@ -1,8 +1,8 @@
 //! Payload: what of it is copied to whom, and what decisions change about that.
 
 use chainkit_abi::{
-    ObserverFilter, PAYLOAD_BUDGET, PROBE_BYTES, Piece, PortMatch, PrefixMatch, SKIP_MOST, filter_bit, flag, hook,
-    kind, mode, opened, piece_flag, protocol_bit, reply, side,
+    ObserverFilter, PAYLOAD_BUDGET, PAYLOAD_TURN, PROBE_BYTES, Piece, PortMatch, PrefixMatch, SKIP_MOST, filter_bit,
+    flag, hook, kind, mode, opened, piece_flag, protocol_bit, reply, side,
     tcp::{ACK, FIN, PSH, RST, SYN},
     verdict,
 };
@@ -234,7 +234,15 @@ fn a_direction_past_its_budget_is_only_probed() {
         assert_eq!((piece.flags, bytes == payload), (0, true));
         // And forgotten.
         observer.undecide(&Stream::of(&piece)).unwrap();
-        talk.hears(7054 + PAYLOAD_BUDGET, ACK, &payload);
+        // A side that speaks anew, after the other has: what it begins with is copied, however much it has sent before.
+        let anew = PAYLOAD_TURN / 1024 - 1;
+        for number in 0..anew {
+            talk.hears(7054 + PAYLOAD_BUDGET + number * 1024, ACK, &payload);
+            talk.says(2025, ACK, b"");
+            let (piece, bytes) = only(&mut observer);
+            assert_eq!((piece.flags, bytes == payload), (0, true), "{number}");
+        }
+        talk.hears(7054 + PAYLOAD_BUDGET + anew * 1024, ACK, &payload);
         assert_eq!(only(&mut observer).0.flags, piece_flag::PROBE);
         observer.undecide(&Stream::of(&piece)).unwrap();
     }
