@@ -1,5 +1,6 @@
 """A gRPC server and its client, without generated code: messages are bytes."""
 import sys
+import time
 from concurrent import futures
 
 import grpc
@@ -51,6 +52,9 @@ def ask():
         watch = channel.unary_stream("/shop.Items/Watch")
         gather = channel.stream_unary("/shop.Items/Gather")
         none = channel.unary_unary("/shop.Items/Nothing")
+        print("Get", status_of(lambda: get(b"apples")))
+        # Whoever looks has seen by now what is spoken: until then of long messages only the beginning is copied.
+        time.sleep(0.5)
         for _ in range(20):
             print("Get", status_of(lambda: get(b"pears", metadata=[("authorization", "Bearer geheim")])))
         print("Get", status_of(lambda: get(b"missing")))
