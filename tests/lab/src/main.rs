@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use chainkit_lab::cni::Chain;
-use chainkit_lab::peer::{Server, dns, http, tcp, udp};
+use chainkit_lab::peer::{Server, dns, grpc, http, tcp, udp};
 use chainkit_lab::{Lab, NODE, PodSpec, ServiceSpec, cni};
 use clap::{Parser, Subcommand};
 use nix::sys::prctl::set_pdeathsig;
@@ -65,6 +65,24 @@ enum Work {
         /// Name of the host in the request.
         #[arg(long, default_value = "lab")]
         host: String,
+    },
+    /// Answer gRPC calls over HTTP/2 without TLS; those of methods not named with status 12, unimplemented.
+    GrpcServer {
+        /// Where to listen.
+        address: SocketAddr,
+        /// A method and the status it answers with, as "/shop.Items/Get=0"; may be repeated.
+        #[arg(value_name = "METHOD=STATUS", value_parser = method)]
+        methods: Vec<(String, u32)>,
+        /// The message of answers whose status is 0.
+        #[arg(long, default_value = "hello")]
+        message: String,
+    },
+    /// Call a gRPC method and print the status of the answer, and its message.
+    GrpcCall {
+        /// The server.
+        address: SocketAddr,
+        /// The method, as "/shop.Items/Get".
+        method: String,
     },
     /// Answer DNS over UDP.
     DnsServer {
@@ -158,6 +176,11 @@ fn work(work: Work) -> Result<()> {
             let answer = http::get(address, &host, &path)?;
             ensure!(answer.status < 400, "http://{address}{path} answered {}", answer.status);
             Ok(std::io::stdout().write_all(&answer.body)?)
+        }
+        Work::GrpcServer { address, methods, message } => keep(grpc::serve(address, &methods, &message)?),
+        Work::GrpcCall { address, method } => {
+            let answer = grpc::call(address, &method, b"")?;
+            say(&format!("{} {}", answer.status, String::from_utf8_lossy(&answer.message)))
         }
         Work::DnsServer { address, zone } => keep(dns::serve(address, &zone)?),
         Work::DnsQuery { address, name, aaaa } => {
@@ -255,6 +278,12 @@ fn pod_name(text: &str) -> Result<(String, String)> {
 fn record(text: &str) -> Result<(String, IpAddr)> {
     let (name, address) = text.split_once('=').with_context(|| format!("{text:?} is not of the form NAME=ADDRESS"))?;
     Ok((name.to_owned(), address.parse().with_context(|| format!("{address:?} is no IP address"))?))
+}
+
+fn method(text: &str) -> Result<(String, u32)> {
+    let (method, status) =
+        text.split_once('=').with_context(|| format!("{text:?} is not of the form METHOD=STATUS"))?;
+    Ok((method.to_owned(), status.parse().with_context(|| format!("{status:?} is no status"))?))
 }
 
 fn service(text: &str) -> Result<ServiceSpec> {

@@ -4,6 +4,7 @@
 //! [`Netns::run`](crate::Netns::run); the binary `chainkit-lab` offers each of them as a subcommand, too.
 
 pub mod dns;
+pub mod grpc;
 pub mod http;
 pub mod tcp;
 pub mod udp;
