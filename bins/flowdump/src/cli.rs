@@ -387,6 +387,12 @@ impl Options {
         {
             return Err(Failure::usage(format!("--since {since} is later than --until {until}")).into());
         }
+        if let Some(flag) = filter_args::of_messages(matches)
+            && source.read.is_none()
+            && !source.l7
+        {
+            log.warning(&format!("--{flag} asks for requests and responses, which are told with --l7 alone: add --l7"));
+        }
         Ok(Self {
             attach: source.attach,
             attach_kind: source.attach_kind,

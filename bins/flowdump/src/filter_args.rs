@@ -173,6 +173,13 @@ pub(crate) fn add(command: Command) -> Command {
 /// A flag at its place: `None` is `--not`.
 type Given = (usize, Option<(FilterFlag, String)>);
 
+/// A flag among those given that asks for requests and responses, of which there are none without layer 7.
+pub(crate) fn of_messages(matches: &ArgMatches) -> Option<&'static str> {
+    use FilterFlag::{DnsQuery, HttpHeader, HttpMethod, HttpPath, HttpStatus, HttpUrl, Latency, Sni};
+    let all = [HttpStatus, HttpMethod, HttpPath, HttpUrl, HttpHeader, DnsQuery, Sni, Latency];
+    all.map(FilterFlag::name).into_iter().find(|name| matches.indices_of(name).is_some())
+}
+
 /// The filter that was asked for.
 ///
 /// # Errors

@@ -185,13 +185,13 @@ Save everything, and look at it later, here or with hubble:
 
 Responses of HTTP that failed or were slow:
 
-    flowdump --http-status 5+
-    flowdump --latency '>100ms' --print-node-name --time-format RFC3339Milli
+    flowdump --l7 --http-status 5+
+    flowdump --l7 --latency '>100ms' --print-node-name --time-format RFC3339Milli
 
 Names that pods ask for outside of the cluster, and what fails:
 
-    flowdump --dns-query '[.]com[.]$' --not --reply
-    flowdump --cel-expression '_flow.l7.dns.rcode != 0u'
+    flowdump --l7 --dns-query '[.]com[.]$' --not --reply
+    flowdump --l7 --cel-expression '_flow.l7.dns.rcode != 0u'
 
 Big connections of one workload, and all that a policy decided:
 

@@ -46,17 +46,17 @@ spec:
 const SPOOFED: &str = "10.66.66.66";
 
 /// A node whose pods a chain attached, with policy in force.
-struct Stage<'a> {
+pub(crate) struct Stage<'a> {
     lab: &'a Lab,
-    web: Pod,
-    cart: Pod,
-    other: Pod,
-    dns: Pod,
+    pub(crate) web: Pod,
+    pub(crate) cart: Pod,
+    pub(crate) other: Pod,
+    pub(crate) dns: Pod,
     objects: PathBuf,
 }
 
 impl<'a> Stage<'a> {
-    fn new(lab: &'a Lab) -> Self {
+    pub(crate) fn new(lab: &'a Lab) -> Self {
         let chain = Chain::new(lab, "aws-cni", "0.4.0").unwrap();
         let chain = chain
             .plugin(json!({"type": "aws-cni", "vethPrefix": "eni", "mtu": "9001", "ipv6": false, "pluginLogFile": "/dev/null"}))
@@ -67,7 +67,7 @@ impl<'a> Stage<'a> {
         Self { lab, web, cart, other, dns, objects: lab.pods_file().unwrap() }
     }
 
-    fn apply(&self, arguments: &[&str]) {
+    pub(crate) fn apply(&self, arguments: &[&str]) {
         let policies = self.lab.root().join("tmp/policies.yaml");
         fs::write(&policies, POLICIES).unwrap();
         let mut command = self.lab.node().command(program("polload").unwrap());

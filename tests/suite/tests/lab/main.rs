@@ -31,6 +31,7 @@ mod host_ends;
 mod ipv6;
 mod lasting;
 mod layer7;
+mod manual;
 mod observers;
 mod operate;
 mod overtaken;
