@@ -17,7 +17,7 @@ use aya_ebpf::{
 };
 use chainkit_abi::{
     DROP_AGAIN_NS, DROPPED_BY_US, Drop, DropAddress, DropEndpoint, DropFacts, DropKey, DropLayout, DropSeen,
-    drop_counter,
+    drop_counter, quiet, tcp,
 };
 
 // Taken in by path and not from the library, whose maps would come along.
@@ -56,13 +56,16 @@ macro_rules! layout {
     };
 }
 
+/// IP protocol number.
+const TCP: u8 = 6;
+
 /// Reasons whose number has a cell.
 const REASON_CELLS: usize = 512;
 
 /// Namespaces and addresses that are looked for.
 #[btf_map]
 static WATCHED: HashMap<DropAddress, DropEndpoint, 16384> = HashMap::new();
-/// Not zero: this reason is no fault.
+/// By reason, one of [`quiet`], or 0.
 #[btf_map]
 static QUIET: Array<u32, REASON_CELLS> = Array::new();
 /// What was told of late. Entries are taken out by user space; where there is no room each packet is told by itself.
@@ -90,7 +93,13 @@ fn dropped(ctx: &BtfTracePointContext) -> Option<()> {
     // The verifier knows the number, and leaves out what a kernel with fewer would not let pass.
     let reason: u32 = if arguments >= 3 { ctx.arg(2) } else { 0 };
     let receiver: u64 = if arguments >= 4 { address(ctx, 3)? } else { 0 };
-    if layout!(all) == 0 && QUIET.get(reason).is_some_and(|quiet| *quiet != 0) {
+    let quiet = match QUIET.get(reason) {
+        _ if layout!(all) != 0 => 0,
+        _ if arguments < 3 => quiet::VAGUE,
+        Some(quiet) => *quiet,
+        None => 0,
+    };
+    if quiet == quiet::NO_FAULT {
         return None;
     }
     let device = read::<u64>(skb, layout!(skb_dev))?;
@@ -113,6 +122,9 @@ fn dropped(ctx: &BtfTracePointContext) -> Option<()> {
         }
         return None;
     }
+    if quiet == quiet::VAGUE && is_spent(&key, &facts) {
+        return None;
+    }
     ends(skb, place, &mut key)?;
     if netns != 0 && device != 0 {
         facts.ifindex = read(device, layout!(dev_ifindex)).unwrap_or(0);
@@ -122,6 +134,12 @@ fn dropped(ctx: &BtfTracePointContext) -> Option<()> {
     facts.time = unsafe { bpf_ktime_get_ns() };
     tell(&key, &facts);
     Some(())
+}
+
+/// Whether it is a TCP segment that carries nothing and opens nothing.
+#[inline(always)]
+fn is_spent(key: &DropKey, facts: &DropFacts) -> bool {
+    key.protocol == TCP && facts.transport != 0 && facts.payload == 0 && facts.tcp_flags & tcp::SYN == 0
 }
 
 /// An argument that is an address, as a number: with one that may be null the verifier lets nobody reckon.
@@ -220,7 +238,8 @@ fn packet(skb: u64, key: &mut DropKey, facts: &mut DropFacts) -> Option<bool> {
         facts.length = length;
     }
     if facts.fragment == 0 {
-        transport(start + past as u64, linear.saturating_sub(past), key, facts);
+        let behind = facts.length.saturating_sub(past);
+        transport(start + past as u64, linear.saturating_sub(past), behind, key, facts);
     }
     Some(true)
 }
@@ -288,9 +307,8 @@ fn ipv6(start: u64, linear: u32, key: &mut DropKey, facts: &mut DropFacts) -> u3
 
 /// Reads what of the transport header is needed, if it is there.
 #[inline(always)]
-fn transport(start: u64, linear: u32, key: &mut DropKey, facts: &mut DropFacts) {
+fn transport(start: u64, linear: u32, length: u32, key: &mut DropKey, facts: &mut DropFacts) {
     const ICMP: u8 = 1;
-    const TCP: u8 = 6;
     const UDP: u8 = 17;
     const ICMPV6: u8 = 58;
     const SCTP: u8 = 132;
@@ -315,6 +333,7 @@ fn transport(start: u64, linear: u32, key: &mut DropKey, facts: &mut DropFacts) 
         && let Some(flags) = read::<[u8; 2]>(start, 12)
     {
         facts.tcp_flags = u16::from_be_bytes(flags) & 0x1ff;
+        facts.payload = length.saturating_sub((flags[0] >> 4) as u32 * 4);
     }
 }
 

@@ -119,8 +119,8 @@ pub struct DropFacts {
     pub transport: u8,
     /// 1: a fragment other than the first.
     pub fragment: u8,
-    /// Zero.
-    pub pad: u32,
+    /// Bytes behind the TCP header; of other protocols 0.
+    pub payload: u32,
 }
 
 /// What is remembered of drops that are told as one.
@@ -149,6 +149,14 @@ pub struct Drop {
 
 /// The same is told again after this time at the earliest, in nanoseconds.
 pub const DROP_AGAIN_NS: u64 = 1_000_000_000;
+
+/// What a reason says of the packet it stands with.
+pub mod quiet {
+    /// Nobody misses it.
+    pub const NO_FAULT: u32 = 1;
+    /// Nothing: a TCP segment without payload that opens nothing may have been taken in for all that is known, and nobody misses it.
+    pub const VAGUE: u32 = 2;
+}
 
 /// Cells of the counters of drops.
 pub mod drop_counter {

@@ -28,7 +28,7 @@ pub use control::{Active, Clock, Control};
 pub use counter::{COUNTERS, Counter};
 pub use drops::{
     DROP_AGAIN_NS, DROPPED_BY_US, Drop, DropAddress, DropEndpoint, DropFacts, DropKey, DropLayout, DropSeen,
-    drop_counter,
+    drop_counter, quiet,
 };
 pub use endpoint::{Denial, Endpoint, flag, mark, mode, seen};
 pub use entering::{Entering, entered};

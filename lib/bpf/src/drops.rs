@@ -16,7 +16,7 @@ use aya::{
     maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
     programs::BtfTracePoint,
 };
-use chainkit_abi::{DROP_AGAIN_NS, Drop, DropAddress, DropEndpoint, DropKey, DropSeen, drop_counter};
+use chainkit_abi::{DROP_AGAIN_NS, Drop, DropAddress, DropEndpoint, DropKey, DropSeen, drop_counter, quiet};
 
 use crate::{
     datapath::refused,
@@ -124,10 +124,11 @@ impl Drops {
         let mut loader = EbpfLoader::new();
         loader.override_global("LAYOUT", &kernel.layout, true).map_max_entries("DROPS", ring_bytes);
         let mut ebpf = loader.load(chainkit_object::DROPS).map_err(|error| refused(&error))?;
-        let mut quiet: aya::maps::Array<MapData, u32> = take(&mut ebpf, "QUIET")?;
-        for number in kernel.numbers(&NO_FAULT) {
-            if number < quiet.len() {
-                quiet.set(number, 1, 0).map_err(|error| refused(&error))?;
+        let mut cells: aya::maps::Array<MapData, u32> = take(&mut ebpf, "QUIET")?;
+        for (names, how) in [(&NO_FAULT[..], quiet::NO_FAULT), (&["NOT_SPECIFIED"], quiet::VAGUE)] {
+            let count = cells.len();
+            for number in kernel.numbers(names).into_iter().filter(|number| *number < count) {
+                cells.set(number, how, 0).map_err(|error| refused(&error))?;
             }
         }
         let ring = take(&mut ebpf, "DROPS")?;
