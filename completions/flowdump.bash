@@ -41,7 +41,7 @@ _flowdump() {
 
     case "${cmd}" in
         flowdump)
-            opts="-r -f -n -l -t -A -4 -6 -o -j -h -V --attach --read --follow --pods --api --kubeconfig --context --per-packet --l7 --l7-memory --show-secrets --buffer --own-node --root --first --last --since --until --duration --pod --from-pod --to-pod --namespace --from-namespace --to-namespace --service --from-service --to-service --workload --from-workload --to-workload --label --from-label --to-label --identity --from-identity --to-identity --cluster --from-cluster --to-cluster --ip --from-ip --to-ip --snat-ip --fqdn --from-fqdn --to-fqdn --port --from-port --to-port --protocol --tcp-flags --ip-version --type --verdict --drop-reason-desc --policy --traffic-direction --interface --node-name --node-label --uuid --trace-id --ip-trace-id --http-status --http-method --http-path --http-url --http-header --dns-query --sni --latency --min-bytes --cel-expression --all-namespaces --from-all-namespaces --to-all-namespaces --ipv4 --ipv6 --encrypted --unencrypted --reply --not --allowlist --denylist --output --print-node-name --print-policy-names --time-format --numeric --color --print-raw-filters --strict --fail-on-loss --log --help --version map metrics help"
+            opts="-r -f -n -l -t -A -4 -6 -o -j -h -V --attach --read --follow --pods --api --kubeconfig --context --per-packet --drops --l7 --l7-memory --show-secrets --buffer --own-node --root --first --last --since --until --duration --pod --from-pod --to-pod --namespace --from-namespace --to-namespace --service --from-service --to-service --workload --from-workload --to-workload --label --from-label --to-label --identity --from-identity --to-identity --cluster --from-cluster --to-cluster --ip --from-ip --to-ip --snat-ip --fqdn --from-fqdn --to-fqdn --port --from-port --to-port --protocol --tcp-flags --ip-version --type --verdict --drop-reason-desc --policy --traffic-direction --interface --node-name --node-label --uuid --trace-id --ip-trace-id --http-status --http-method --http-path --http-url --http-header --dns-query --sni --latency --min-bytes --cel-expression --all-namespaces --from-all-namespaces --to-all-namespaces --ipv4 --ipv6 --encrypted --unencrypted --reply --not --allowlist --denylist --output --print-node-name --print-policy-names --time-format --numeric --color --print-raw-filters --strict --fail-on-loss --log --help --version map metrics help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -69,6 +69,10 @@ _flowdump() {
                     ;;
                 --context)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --drops)
+                    COMPREPLY=($(compgen -W "fault all" -- "${cur}"))
                     return 0
                     ;;
                 --l7-memory)
@@ -435,7 +439,7 @@ _flowdump() {
             return 0
             ;;
         flowdump__subcmd__map)
-            opts="-o -j -w -r -f -n -l -t -A -4 -6 -h --by --output --watch --listen --edges --externals --strict --fail-on-loss --attach --read --follow --pods --api --kubeconfig --context --per-packet --l7 --l7-memory --show-secrets --buffer --own-node --root --first --last --since --until --duration --pod --from-pod --to-pod --namespace --from-namespace --to-namespace --service --from-service --to-service --workload --from-workload --to-workload --label --from-label --to-label --identity --from-identity --to-identity --cluster --from-cluster --to-cluster --ip --from-ip --to-ip --snat-ip --fqdn --from-fqdn --to-fqdn --port --from-port --to-port --protocol --tcp-flags --ip-version --type --verdict --drop-reason-desc --policy --traffic-direction --interface --node-name --node-label --uuid --trace-id --ip-trace-id --http-status --http-method --http-path --http-url --http-header --dns-query --sni --latency --min-bytes --cel-expression --all-namespaces --from-all-namespaces --to-all-namespaces --ipv4 --ipv6 --encrypted --unencrypted --reply --not --allowlist --denylist --log --help"
+            opts="-o -j -w -r -f -n -l -t -A -4 -6 -h --by --output --watch --listen --edges --externals --strict --fail-on-loss --attach --read --follow --pods --api --kubeconfig --context --per-packet --drops --l7 --l7-memory --show-secrets --buffer --own-node --root --first --last --since --until --duration --pod --from-pod --to-pod --namespace --from-namespace --to-namespace --service --from-service --to-service --workload --from-workload --to-workload --label --from-label --to-label --identity --from-identity --to-identity --cluster --from-cluster --to-cluster --ip --from-ip --to-ip --snat-ip --fqdn --from-fqdn --to-fqdn --port --from-port --to-port --protocol --tcp-flags --ip-version --type --verdict --drop-reason-desc --policy --traffic-direction --interface --node-name --node-label --uuid --trace-id --ip-trace-id --http-status --http-method --http-path --http-url --http-header --dns-query --sni --latency --min-bytes --cel-expression --all-namespaces --from-all-namespaces --to-all-namespaces --ipv4 --ipv6 --encrypted --unencrypted --reply --not --allowlist --denylist --log --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -487,6 +491,10 @@ _flowdump() {
                     ;;
                 --context)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --drops)
+                    COMPREPLY=($(compgen -W "fault all" -- "${cur}"))
                     return 0
                     ;;
                 --l7-memory)
@@ -781,7 +789,7 @@ _flowdump() {
             return 0
             ;;
         flowdump__subcmd__metrics)
-            opts="-r -f -n -l -t -A -4 -6 -h --listen --once --metrics --max-samples --strict --fail-on-loss --attach --read --follow --pods --api --kubeconfig --context --per-packet --l7 --l7-memory --show-secrets --buffer --own-node --root --first --last --since --until --duration --pod --from-pod --to-pod --namespace --from-namespace --to-namespace --service --from-service --to-service --workload --from-workload --to-workload --label --from-label --to-label --identity --from-identity --to-identity --cluster --from-cluster --to-cluster --ip --from-ip --to-ip --snat-ip --fqdn --from-fqdn --to-fqdn --port --from-port --to-port --protocol --tcp-flags --ip-version --type --verdict --drop-reason-desc --policy --traffic-direction --interface --node-name --node-label --uuid --trace-id --ip-trace-id --http-status --http-method --http-path --http-url --http-header --dns-query --sni --latency --min-bytes --cel-expression --all-namespaces --from-all-namespaces --to-all-namespaces --ipv4 --ipv6 --encrypted --unencrypted --reply --not --allowlist --denylist --log --help"
+            opts="-r -f -n -l -t -A -4 -6 -h --listen --once --metrics --max-samples --strict --fail-on-loss --attach --read --follow --pods --api --kubeconfig --context --per-packet --drops --l7 --l7-memory --show-secrets --buffer --own-node --root --first --last --since --until --duration --pod --from-pod --to-pod --namespace --from-namespace --to-namespace --service --from-service --to-service --workload --from-workload --to-workload --label --from-label --to-label --identity --from-identity --to-identity --cluster --from-cluster --to-cluster --ip --from-ip --to-ip --snat-ip --fqdn --from-fqdn --to-fqdn --port --from-port --to-port --protocol --tcp-flags --ip-version --type --verdict --drop-reason-desc --policy --traffic-direction --interface --node-name --node-label --uuid --trace-id --ip-trace-id --http-status --http-method --http-path --http-url --http-header --dns-query --sni --latency --min-bytes --cel-expression --all-namespaces --from-all-namespaces --to-all-namespaces --ipv4 --ipv6 --encrypted --unencrypted --reply --not --allowlist --denylist --log --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -821,6 +829,10 @@ _flowdump() {
                     ;;
                 --context)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --drops)
+                    COMPREPLY=($(compgen -W "fault all" -- "${cur}"))
                     return 0
                     ;;
                 --l7-memory)

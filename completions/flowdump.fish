@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_flowdump_global_optspecs
-    string join \n attach= r/read= f/follow pods= api kubeconfig= context= per-packet l7 l7-memory= show-secrets buffer= own-node= root= first= last= since= until= duration= pod= from-pod= to-pod= n/namespace= from-namespace= to-namespace= service= from-service= to-service= workload= from-workload= to-workload= l/label= from-label= to-label= identity= from-identity= to-identity= cluster= from-cluster= to-cluster= ip= from-ip= to-ip= snat-ip= fqdn= from-fqdn= to-fqdn= port= from-port= to-port= protocol= tcp-flags= ip-version= t/type= verdict= drop-reason-desc= policy= traffic-direction= interface= node-name= node-label= uuid= trace-id= ip-trace-id= http-status= http-method= http-path= http-url= http-header= dns-query= sni= latency= min-bytes= cel-expression= A/all-namespaces from-all-namespaces to-all-namespaces 4/ipv4 6/ipv6 encrypted unencrypted reply= not allowlist= denylist= o/output= j print-node-name print-policy-names time-format= numeric color= print-raw-filters strict fail-on-loss log= h/help V/version
+    string join \n attach= r/read= f/follow pods= api kubeconfig= context= per-packet drops= l7 l7-memory= show-secrets buffer= own-node= root= first= last= since= until= duration= pod= from-pod= to-pod= n/namespace= from-namespace= to-namespace= service= from-service= to-service= workload= from-workload= to-workload= l/label= from-label= to-label= identity= from-identity= to-identity= cluster= from-cluster= to-cluster= ip= from-ip= to-ip= snat-ip= fqdn= from-fqdn= to-fqdn= port= from-port= to-port= protocol= tcp-flags= ip-version= t/type= verdict= drop-reason-desc= policy= traffic-direction= interface= node-name= node-label= uuid= trace-id= ip-trace-id= http-status= http-method= http-path= http-url= http-header= dns-query= sni= latency= min-bytes= cel-expression= A/all-namespaces from-all-namespaces to-all-namespaces 4/ipv4 6/ipv6 encrypted unencrypted reply= not allowlist= denylist= o/output= j print-node-name print-policy-names time-format= numeric color= print-raw-filters strict fail-on-loss log= h/help V/version
 end
 
 function __fish_flowdump_needs_command
@@ -29,6 +29,8 @@ complete -c flowdump -n "__fish_flowdump_needs_command" -s r -l read -d 'Read sa
 complete -c flowdump -n "__fish_flowdump_needs_command" -l pods -d 'Take names from this file, folder or FIFO, or from stdin (-): what kubectl get pods,services,nodes,namespaces -A -o json prints, or a watch. May be given again' -r
 complete -c flowdump -n "__fish_flowdump_needs_command" -l kubeconfig -d 'The kubeconfig, instead of $KUBECONFIG and ~/.kube/config' -r -F
 complete -c flowdump -n "__fish_flowdump_needs_command" -l context -d 'The context of the kubeconfig, instead of its current one' -r
+complete -c flowdump -n "__fish_flowdump_needs_command" -l drops -d 'Tell packets of pods that the kernel drops as well, wherever and for whatever reason; all adds those that are no fault' -r -f -a "fault\t'Those that are a fault, or may be'
+all\t'Also those of which the kernel says that nobody misses them'"
 complete -c flowdump -n "__fish_flowdump_needs_command" -l l7-memory -d 'Memory that decoding may take, over all connections' -r
 complete -c flowdump -n "__fish_flowdump_needs_command" -l buffer -d 'Size of the ring buffer between kernel and this program' -r
 complete -c flowdump -n "__fish_flowdump_needs_command" -l own-node -d 'Name of this node; without it $NODE_NAME, else the host name' -r
@@ -159,6 +161,8 @@ complete -c flowdump -n "__fish_flowdump_using_subcommand map" -s r -l read -d '
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l pods -d 'Take names from this file, folder or FIFO, or from stdin (-): what kubectl get pods,services,nodes,namespaces -A -o json prints, or a watch. May be given again' -r
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l kubeconfig -d 'The kubeconfig, instead of $KUBECONFIG and ~/.kube/config' -r -F
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l context -d 'The context of the kubeconfig, instead of its current one' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l drops -d 'Tell packets of pods that the kernel drops as well, wherever and for whatever reason; all adds those that are no fault' -r -f -a "fault\t'Those that are a fault, or may be'
+all\t'Also those of which the kernel says that nobody misses them'"
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l l7-memory -d 'Memory that decoding may take, over all connections' -r
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l buffer -d 'Size of the ring buffer between kernel and this program' -r
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l own-node -d 'Name of this node; without it $NODE_NAME, else the host name' -r
@@ -254,6 +258,8 @@ complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -s r -l read 
 complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l pods -d 'Take names from this file, folder or FIFO, or from stdin (-): what kubectl get pods,services,nodes,namespaces -A -o json prints, or a watch. May be given again' -r
 complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l kubeconfig -d 'The kubeconfig, instead of $KUBECONFIG and ~/.kube/config' -r -F
 complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l context -d 'The context of the kubeconfig, instead of its current one' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l drops -d 'Tell packets of pods that the kernel drops as well, wherever and for whatever reason; all adds those that are no fault' -r -f -a "fault\t'Those that are a fault, or may be'
+all\t'Also those of which the kernel says that nobody misses them'"
 complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l l7-memory -d 'Memory that decoding may take, over all connections' -r
 complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l buffer -d 'Size of the ring buffer between kernel and this program' -r
 complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l own-node -d 'Name of this node; without it $NODE_NAME, else the host name' -r

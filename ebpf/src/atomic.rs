@@ -33,3 +33,15 @@ pub unsafe fn add(word: *mut u64, value: u64) {
     // SAFETY: the caller's promise; the verifier checks the access.
     unsafe { asm!("lock *(u64 *)({p} + 0) += {v}", p = in(reg) word, v = in(reg) value) };
 }
+
+/// Puts `value` in place of what was there, which it returns.
+///
+/// # Safety
+/// As for [`fetch_add`].
+#[inline(always)]
+pub unsafe fn swap(word: *mut u64, value: u64) -> u64 {
+    let mut old = value;
+    // SAFETY: the caller's promise; the verifier checks the access.
+    unsafe { asm!("{v} = xchg_64({p} + 0, {v})", p = in(reg) word, v = inout(reg) old) };
+    old
+}

@@ -4,7 +4,7 @@ use aya_ebpf::{
     bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC},
     helpers::bpf_skb_pull_data,
 };
-use chainkit_abi::{Control, Counter, Key4, Key6, SLOTS, mode};
+use chainkit_abi::{Control, Counter, DROPPED_BY_US, Key4, Key6, SLOTS, mode};
 
 use crate::{
     count,
@@ -89,7 +89,7 @@ fn judge<const HOOK: u8>(meeting: &Meeting, place: *mut [u64; 5]) -> i32 {
     for _ in 0..2 {
         let answer = attempt::<HOOK>(meeting, place);
         if answer != AGAIN {
-            return answer;
+            return marked(skb, answer);
         }
         // SAFETY: the context is valid; every pointer into the packet is taken anew afterwards.
         unsafe {
@@ -97,7 +97,21 @@ fn judge<const HOOK: u8>(meeting: &Meeting, place: *mut [u64; 5]) -> i32 {
             bpf_skb_pull_data(skb, if length < PULL { length } else { PULL });
         }
     }
-    malformed::packet::<HOOK>(skb, meeting.at, Counter::TruncatedTransport as u32, 0, meeting.generation)
+    let answer = malformed::packet::<HOOK>(skb, meeting.at, Counter::TruncatedTransport as u32, 0, meeting.generation);
+    marked(skb, answer)
+}
+
+/// Marks a packet that ends here, so that who is told what the kernel drops knows that this was told already.
+#[inline(always)]
+fn marked(skb: *mut __sk_buff, answer: i32) -> i32 {
+    if answer == DROP {
+        // SAFETY: the context is valid; nothing but the packet's end comes after this program.
+        unsafe {
+            (*skb).cb[0] = DROPPED_BY_US[0];
+            (*skb).cb[1] = DROPPED_BY_US[1];
+        }
+    }
+    answer
 }
 
 /// The place of an endpoint whose first choice was another's, if it is still its own.

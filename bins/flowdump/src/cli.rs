@@ -13,7 +13,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use jiff::Timestamp;
 
-use crate::{filter_args, layer7, live, manual, map, metrics, names::NameSources, saved, sink::Sink, values};
+use crate::{drops, filter_args, layer7, live, manual, map, metrics, names::NameSources, saved, sink::Sink, values};
 
 const PROGRAM: Program = Program { name: "flowdump", command, manual: manual::SECTIONS };
 
@@ -128,7 +128,7 @@ struct SourceArgs {
 
     /// Read saved lines from this file, or from stdin (-)
     #[arg(short, long, value_name = "FILE", alias = "input-file")]
-    #[arg(conflicts_with_all = ["attach", "per_packet", "buffer", "attach_kind", "l7"])]
+    #[arg(conflicts_with_all = ["attach", "per_packet", "buffer", "attach_kind", "l7", "drops"])]
     read: Option<PathBuf>,
 
     /// Go on as flows come; live that is so anyway, with -r it follows a growing file
@@ -146,6 +146,10 @@ struct SourceArgs {
     /// Tell every packet, not only the first ones and what changes
     #[arg(long)]
     per_packet: bool,
+
+    /// Tell packets of pods that the kernel drops as well, wherever and for whatever reason; all adds those that are no fault
+    #[arg(long, value_name = "WHICH", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "fault")]
+    drops: Option<drops::Ask>,
 
     /// Decode what connections carry, on any port: HTTP, gRPC, DNS, and names that TLS and QUIC begin with
     #[arg(long)]
@@ -322,6 +326,8 @@ pub(crate) struct Options {
     pub(crate) duration: Option<Duration>,
     /// Every packet.
     pub(crate) per_packet: bool,
+    /// What the kernel drops.
+    pub(crate) drops: Option<drops::Ask>,
     /// What connections carry.
     pub(crate) l7: Option<layer7::Ask>,
     /// A bad line ends it.
@@ -406,6 +412,7 @@ impl Options {
             until: selection.until,
             duration: selection.duration,
             per_packet: source.per_packet,
+            drops: source.drops,
             l7: source.l7.then_some(layer7::Ask { memory: source.l7_memory, show_secrets: source.show_secrets }),
             strict: ending.strict,
             fail_on_loss: ending.fail_on_loss,
@@ -440,6 +447,8 @@ mod tests {
             "-r x --attach all",
             "-r x --per-packet",
             "-r x --buffer 4MiB",
+            "-r x --drops",
+            "--drops=some",
             "-r - --pods -",
             "--first 1 --last 1",
             "--first 0",
@@ -477,6 +486,8 @@ mod tests {
             "--per-packet --buffer 64KiB --duration 10s",
             "--time-format RFC1123Z --numeric --color never --print-policy-names -o jsonpb",
             "--print-raw-filters --port 1",
+            "--drops --drop-reason-desc POLICY_DENIED",
+            "--drops=all -j",
             "--own-node n1 --node-name n1",
         ] {
             assert!(options(words).is_ok(), "{words}: {:?}", options(words).err());

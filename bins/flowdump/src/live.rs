@@ -22,6 +22,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::attach::{Source, failure};
 use crate::cli::Options;
+use crate::drops::KernelDrops;
 use crate::layer7::{self, Decoders};
 use crate::names;
 use crate::rules::Rules;
@@ -77,8 +78,13 @@ fn watch(
     let past = options.last.is_some() || options.since.is_some();
     let mut kernel_filter = filter(options, source)?;
     let settings = ObserverSettings { ring_bytes: options.buffer, filter: kernel_filter };
+    let is_live = !past || options.follow;
+    let mut drops = if is_live { KernelDrops::start(options)? } else { None };
+    if let Some(drops) = &mut drops {
+        drops.look(&options.root.root, source, &known.names)?;
+    }
     // Before the tables are read, so that nothing falls between past and present.
-    let mut observer = if past && !options.follow { None } else { Some(begin(options, source, settings)?) };
+    let mut observer = if is_live { Some(begin(options, source, settings)?) } else { None };
     let mut layer7 = options.l7.map(Decoders::new);
     if past {
         // What has begun since is told by the observer.
@@ -103,11 +109,17 @@ fn watch(
             || deadline.is_some_and(|deadline| Instant::now() >= deadline)
     };
     loop {
-        let taken = take(options, observer, sink, decoder, &mut known.rules, layer7.as_mut())?;
+        let mut taken = take(options, observer, sink, decoder, &mut known.rules, layer7.as_mut())?;
+        if let Some(drops) = &mut drops {
+            taken += drops.read(decoder, &mut |record| sink.record(record, None))?;
+        }
         sink.flush()?;
         let now = Instant::now();
         if now >= losses_at {
             tell_losses(options, sink, observer, &mut told, decoder)?;
+            if let Some(drops) = &mut drops {
+                sink.lost(drops.lost()?, monotonic(), decoder)?;
+            }
             losses_at = now + LOSSES_EVERY;
         }
         if ending(sink) {
@@ -129,6 +141,10 @@ fn watch(
             }
             if let Some(layer7) = &mut layer7 {
                 layer7.tick(monotonic(), decoder, options.log, &mut |record| sink.record(record, None))?;
+            }
+            if let Some(drops) = &mut drops {
+                drops.look(&options.root.root, source, &known.names)?;
+                drops.settle(false, decoder, &mut |record| sink.record(record, None))?;
             }
             look_at = now + LOOK_EVERY;
         }
@@ -155,6 +171,12 @@ fn watch(
     while !sink.done() && take(options, observer, sink, decoder, &mut known.rules, layer7.as_mut())? != 0 {}
     if let Some(layer7) = &mut layer7 {
         layer7.finish(monotonic(), decoder, &mut |record| sink.record(record, None))?;
+    }
+    if let Some(drops) = &mut drops {
+        while !sink.done() && drops.read(decoder, &mut |record| sink.record(record, None))? != 0 {}
+        drops.settle(true, decoder, &mut |record| sink.record(record, None))?;
+        sink.lost(drops.lost()?, monotonic(), decoder)?;
+        drops.finish();
     }
     tell_losses(options, sink, observer, &mut told, decoder)?;
     sink.flush()?;

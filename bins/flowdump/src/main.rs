@@ -7,6 +7,7 @@
 
 mod attach;
 mod cli;
+mod drops;
 mod filter_args;
 mod layer7;
 mod live;

@@ -1,5 +1,6 @@
 //! The man page beyond the flags.
 
+mod drops;
 mod layer7;
 mod map;
 mod metrics;
@@ -136,6 +137,7 @@ the same policies:
     flowdump --verdict DROPPED --verdict AUDIT",
     },
     Section { title: "REQUESTS AND RESPONSES", text: layer7::TEXT },
+    Section { title: "WHAT THE KERNEL DROPS", text: drops::TEXT },
     Section { title: "THE MAP", text: map::TEXT },
     Section { title: "METRICS", text: metrics::TEXT },
     Section {
@@ -337,8 +339,8 @@ type.googleapis.com/google.protobuf.Struct, and value, whose fields are below. I
 value.event
   Why it is told: first, reply (the first packet of the other way), flags (a TCP flag not sent before by this side),
   verdict (it changed), denied, close, active (every five seconds), packet (any other, with --per-packet), malformed,
-  related (an ICMP error that belongs to a connection), l7 (a request or response), or connection (an entry of a connection
-  table, for --last and --since).
+  related (an ICMP error that belongs to a connection), l7 (a request or response), kernel_drop (the kernel has dropped it, with
+  --drops), or connection (an entry of a connection table, for --last and --since).
 
 value.packets
   Packets on the wire that this one stands for: 1, or as many as the segments of a GSO super-packet.
@@ -347,7 +349,7 @@ value.bytes
   Bytes of their Ethernet frames, without check sequences.
 
 value.count
-  Of denied: how many packets were denied since it was last told, this one included.
+  Of denied and kernel_drop: how many packets it was since it was last told, this one included.
 
 value.reason
   Of denied: policy, split_service (policy denies some of the backends that the service may lead to), or invalid_source.
@@ -409,6 +411,12 @@ value.decided_by
   among the rules of its policy for that direction, from 0), and policies_left_out, where there are more policies than fit.
   Where no policy's rule decided it is because, in words: a pod and its own node, a pod and itself, a service without
   backends or with too many kinds of them, a pod of which nothing is known yet.
+
+value.drop
+  Of kernel_drop: reason (the kernel's name for it, without SKB_DROP_REASON_; unknown:N where a number has no name, unknown where the
+  kernel tells none), subsystem (whose reason it is, where that is not the network core), location (the kernel's function that dropped
+  it, where that may be known), netns (inode number of the network namespace it was in), length (bytes of the IP packet, of the last one).
+  flow.interface is the device that had it, in that namespace.
 
 value.l7
   Of a request or response: protocol (http1, http2, grpc, dns, tls, quic), partial (true where something of its connection was not seen, so

@@ -14,6 +14,7 @@
 mod conn;
 mod control;
 mod counter;
+mod drops;
 mod endpoint;
 mod entering;
 mod event;
@@ -25,6 +26,10 @@ mod policy;
 pub use conn::{Conn, Key4, Key6, TableState, fragment, opened, state};
 pub use control::{Active, Clock, Control};
 pub use counter::{COUNTERS, Counter};
+pub use drops::{
+    DROP_AGAIN_NS, DROPPED_BY_US, Drop, DropAddress, DropEndpoint, DropFacts, DropKey, DropLayout, DropSeen,
+    drop_counter, quiet,
+};
 pub use endpoint::{Denial, Endpoint, flag, mark, mode, seen};
 pub use entering::{Entering, entered};
 pub use event::{Event, close, hook, kind, reason, reply, tcp, verdict};
@@ -63,6 +68,13 @@ plain! {
     Conn = 104,
     Control = 672,
     Denial = 32,
+    Drop = 112,
+    DropAddress = 20,
+    DropEndpoint = 8,
+    DropFacts = 40,
+    DropKey = 64,
+    DropLayout = 72,
+    DropSeen = 56,
     Endpoint = 16,
     Entering = 56,
     Event = 160,

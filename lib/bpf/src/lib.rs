@@ -5,11 +5,12 @@
 //!
 //! Start at [`Datapath`]: it is installed for good, loaded, or found by its pins or on an interface. [`attach_endpoint`] hangs it on an
 //! interface for good; [`Lease`] for as long as a process runs; [`attach()`] is what both are made of. [`Observer`] reads its events and
-//! copies of payload, [`Datapath::connections`] its tables, [`Datapath::totals`] its counters; [`Datapath::upgrade`] swaps its programs.
+//! copies of payload, [`Drops`] what the kernel drops, [`Datapath::connections`] its tables, [`Datapath::totals`] its counters; [`Datapath::upgrade`] swaps its programs.
 
 mod attach;
 mod btf;
 mod datapath;
+mod drops;
 mod endpoint;
 mod entering;
 mod error;
@@ -32,6 +33,7 @@ mod upgrade;
 pub use attach::{Attachment, Hung, Kit, attach, gaps, hidden, hung};
 pub use aya::Pod;
 pub use datapath::{Datapath, Origin};
+pub use drops::{DropLosses, DropSettings, Dropped, Drops};
 pub use endpoint::{NodeLock, RunLock, Settings, run_directory};
 pub use entering::{Entered, Known, Stage};
 pub use error::{Error, Result};

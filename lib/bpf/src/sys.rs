@@ -18,7 +18,7 @@ use aya_obj::generated::{
 };
 use chainkit_abi::{Key4, Key6};
 pub(crate) use control::ControlWord;
-pub(crate) use entries::{delete, entries, entries_one_by_one, look_up, update, update_all};
+pub(crate) use entries::{delete, entries, entries_one_by_one, look_up, take_entry, update, update_all};
 
 /// A zeroed argument; the kernel takes any size whose unknown tail is zero.
 fn attributes() -> bpf_attr {

@@ -109,6 +109,11 @@ impl View {
             self.requests = self.requests.saturating_add(u32::from(l7.kind == L7FlowType::Request));
             self.errors = self.errors.saturating_add(u32::from(is_error(l7, extra)));
         }
+        // What the kernel has dropped has not reset anything, nor told of counters.
+        if let Some(extra) = extra.filter(|extra| extra.drop.is_some()) {
+            self.errors = self.errors.saturating_add(extra.count.max(1));
+            return News::default();
+        }
         let connection = extra.and_then(|extra| extra.connection.as_ref());
         let Some((connection, first_seen)) =
             connection.and_then(|connection| Some((connection, connection.first_seen?.0.as_nanosecond())))

@@ -28,6 +28,8 @@ impl Tally {
         let packets = extra.map_or(1, |extra| u64::from(extra.count.max(1)));
         match flow.verdict {
             Verdict::Forwarded => tally.forwarded = 1,
+            // Nobody's policy: an error of its connection.
+            Verdict::Dropped if extra.is_some_and(|extra| extra.drop.is_some()) => tally.dropped = 1,
             Verdict::Dropped => (tally.dropped, tally.denied) = (1, packets),
             Verdict::Audit => (tally.audit, tally.would_deny) = (1, packets),
             _ => tally.other = 1,

@@ -337,8 +337,10 @@ impl Decoder {
 
 mod bounds;
 mod exchange;
+mod kernel_drop;
 
 pub use exchange::Exchange;
+pub use kernel_drop::KernelDrop;
 
 fn container(end: Option<&Arc<Endpoint>>) -> Option<Arc<str>> {
     end.and_then(|end| end.container_id.clone())

@@ -115,6 +115,28 @@ impl DropReason {
     /// A fragment whose first was not seen.
     pub const FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND: Self = Self(175);
 
+    /// The reason that is nearest to one of the kernel's (`enum skb_drop_reason`, without its prefix); unknown, where none is.
+    ///
+    /// Whoever has had the kernel drop a packet for reasons of its own (netfilter, another's program) is not told here: Hubble has no
+    /// words for that.
+    #[must_use]
+    pub fn of_kernel(name: &str) -> Self {
+        match name {
+            "PKT_TOO_SMALL" | "HDR_TRUNC" | "TCP_CSUM" | "UDP_CSUM" | "ICMP_CSUM" | "IP_CSUM" | "SKB_CSUM"
+            | "IP_INHDR" | "TCP_FLAGS" | "TCP_INVALID_SYN" | "IP_INVALID_DEST" | "IP_INADDRERRORS" => {
+                Self::INVALID_PACKET_DROPPED
+            }
+            "IP_RPFILTER" | "IP_INVALID_SOURCE" | "IP_LOCAL_SOURCE" | "IP_LOCALNET" => Self::INVALID_SOURCE_IP,
+            "MAC_INVALID_SOURCE" => Self(130),
+            "IP_OUTNOROUTES" | "IP_INNOROUTES" => Self(169),
+            "IP_NOPROTO" => Self(142),
+            "UNHANDLED_PROTO" => Self::UNSUPPORTED_L3_PROTOCOL,
+            "IPV6_BAD_EXTHDR" => Self::INVALID_IPV6_EXTENSION_HEADER,
+            "FQ_HORIZON_LIMIT" => Self(162),
+            _ => Self::default(),
+        }
+    }
+
     fn known(self) -> Option<&'static (u8, &'static str, &'static str)> {
         let number = u8::try_from(self.0).ok()?;
         REASONS.binary_search_by_key(&number, |reason| reason.0).ok().and_then(|place| REASONS.get(place))
@@ -164,6 +186,17 @@ mod tests {
             let reason = DropReason((*number).into());
             assert_eq!((reason.name(), reason.label().as_ref()), (Some(*name), *label));
             assert_eq!(DropReason::from_name(name), Some(reason));
+        }
+        for (kernel, name) in [
+            ("IP_RPFILTER", "INVALID_SOURCE_IP"),
+            ("IP_INNOROUTES", "FIB_LOOKUP_FAILED"),
+            ("UDP_CSUM", "INVALID_PACKET_DROPPED"),
+            ("IP_NOPROTO", "UNKNOWN_L4_PROTOCOL"),
+            ("MAC_INVALID_SOURCE", "INVALID_SOURCE_MAC"),
+            ("FQ_HORIZON_LIMIT", "REACHED_EDT_RATE_LIMITING_DROP_HORIZON"),
+            ("NETFILTER_DROP", "DROP_REASON_UNKNOWN"),
+        ] {
+            assert_eq!(DropReason::of_kernel(kernel).name(), Some(name), "{kernel}");
         }
         assert_eq!(DropReason(159).label(), "159");
         assert_eq!(DropReason(-1).label(), "-1");

@@ -80,7 +80,8 @@ impl<'de> Deserialize<'de> for Extensions {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Extra {
     /// Why it is told: `first`, `reply`, `flags`, `verdict`, `denied`, `close`, `active`, `packet`, `malformed`,
-    /// `related`; `connection` for an entry of a connection table, `l7` for a message of an application.
+    /// `related`; `connection` for an entry of a connection table, `l7` for a message of an application, `kernel_drop` for a packet
+    /// that the kernel dropped.
     #[serde(default)]
     pub event: Cow<'static, str>,
     /// Packets on the wire that this one stands for: the segments of a GSO super-packet, else 1.
@@ -89,7 +90,7 @@ pub struct Extra {
     /// Bytes of their Ethernet frames.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub bytes: u32,
-    /// Of `denied`: packets since it was last told, this one included.
+    /// Of `denied` and `kernel_drop`: packets since it was last told, this one included.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub count: u32,
     /// Why it was denied, could not be read, or ended.
@@ -128,6 +129,30 @@ pub struct Extra {
     /// Of a request or response, what Hubble has no field for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l7: Option<L7Extra>,
+    /// Of a packet that the kernel dropped, why and where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drop: Option<DropExtra>,
+}
+
+/// Why and where the kernel dropped a packet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropExtra {
+    /// The kernel's name for the reason, as `NETFILTER_DROP` (`enum skb_drop_reason` without its prefix); `unknown:N` for a number
+    /// that has none, and `unknown` from a kernel that tells none.
+    #[serde(default)]
+    pub reason: Arc<str>,
+    /// Whose reason it is, where that is not the network core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subsystem: Option<Arc<str>>,
+    /// The kernel's function that dropped it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Arc<str>>,
+    /// Inode number of the network namespace that it was in.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub netns: u32,
+    /// Bytes of the IP packet.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub length: u32,
 }
 
 /// A connection, from the pod's side.

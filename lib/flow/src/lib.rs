@@ -31,14 +31,14 @@ mod uuid;
 mod wire;
 
 pub use decided::{DecidedBy, Rule, RuleAction};
-pub use decode::{Connection, ConnectionKey, Decoder, Exchange, WallClock};
+pub use decode::{Connection, ConnectionKey, Decoder, Exchange, KernelDrop, WallClock};
 pub use drop_reason::DropReason;
 pub use enrich::with_names;
 pub use enums::{
     FlowType, IpVersion, L7FlowType, LostEventSource, NodeState, ObservationPoint, TrafficDirection, Verdict,
     event_type,
 };
-pub use extra::{ConnectionExtra, Extensions, Extra, FlagNames};
+pub use extra::{ConnectionExtra, DropExtra, Extensions, Extra, FlagNames};
 pub use filter::{Filter, FilterBuilder, FilterError, FilterFlag, PodPattern, SlotSet};
 pub use icmp::name as icmp_name;
 pub use layer4::{Icmp, Layer4, Ports, Tcp, TcpFlags};

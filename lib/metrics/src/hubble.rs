@@ -119,8 +119,17 @@ impl Counting<'_> {
             return;
         }
         let desc = self.flow.drop_reason_desc;
-        let reason = desc.name().map_or_else(|| desc.0.to_string(), str::to_owned);
-        self.one(DROP, vec![("reason", reason), ("protocol", protocol(self.flow).to_owned())]);
+        let extra = self.flow.extensions.as_ref().and_then(|extensions| extensions.extra());
+        let by_kernel = extra.as_ref().and_then(|extra| Some((extra.drop.as_ref()?, extra.count)));
+        let (reason, packets) = match by_kernel {
+            // Where Hubble has no words for it the kernel's own say more; a flow stands for as many packets as it counts.
+            Some((drop, count)) if desc == DropReason::default() => (drop.reason.to_string(), count.max(1)),
+            Some((_, count)) => (desc.name().map_or_else(|| desc.0.to_string(), str::to_owned), count.max(1)),
+            None => (desc.name().map_or_else(|| desc.0.to_string(), str::to_owned), 1),
+        };
+        let (mut labels, pods) = self.contexts();
+        labels.extend([("reason", reason), ("protocol", protocol(self.flow).to_owned())]);
+        self.store.count(DROP, labels, &pods, Amount::Add(packets.into()), None);
     }
 
     fn tcp(&mut self) {

@@ -52,11 +52,11 @@ connections, bytes_to, bytes_from
   Connections, and bytes of Ethernet frames to dst and from it since they began; null where no line tells.
 
 denied, would_deny, denied_by
-  Packets that were dropped, packets that would be were policy enforced, and policies that say so, eight at most.
+  Packets that policy dropped, packets that would be were it enforced, and policies that say so, eight at most.
 
 requests, errors
   Requests, and those that failed at dst: HTTP status from 500 on, a gRPC status other than 0, a DNS response code other
-  than 0 and 3, a Kafka error code other than 0.
+  than 0 and 3, a Kafka error code other than 0; and packets that the kernel dropped (--drops).
 
 resets, unanswered
   TCP connections that were reset, and that ended without an answer (null where no line tells).

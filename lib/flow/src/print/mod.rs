@@ -261,13 +261,27 @@ fn push_type(flow: &Flow, out: &mut Vec<u8>) {
             Some(point) => out.extend_from_slice(point.as_bytes()),
             None => out.extend_from_slice(sub_type.to_string().as_bytes()),
         },
-        event_type::DROP => out.extend_from_slice(DropReason(sub_type).label().as_bytes()),
+        event_type::DROP => push_reason(flow, sub_type, out),
         event_type::POLICY_VERDICT => {
             let matched = usize::try_from(flow.policy_match_type).ok().and_then(|number| MATCHES.get(number));
             let text = format!("policy-verdict:{} {}", matched.copied().unwrap_or("unknown"), flow.traffic_direction);
             out.extend_from_slice(text.as_bytes());
         }
         _ => out.extend_from_slice(b"UNKNOWN"),
+    }
+}
+
+/// Why it was dropped: of the kernel's drops in the kernel's own words, with the function that did it.
+fn push_reason(flow: &Flow, sub_type: i32, out: &mut Vec<u8>) {
+    let extra = flow.extensions.as_ref().and_then(|extensions| extensions.extra());
+    let Some(drop) = extra.as_ref().and_then(|extra| extra.drop.as_ref()) else {
+        out.extend_from_slice(DropReason(sub_type).label().as_bytes());
+        return;
+    };
+    push_visible(out, &drop.reason);
+    if let Some(location) = &drop.location {
+        out.extend_from_slice(b" in ");
+        push_visible(out, location);
     }
 }
 

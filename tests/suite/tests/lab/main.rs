@@ -17,6 +17,7 @@ mod adopt;
 mod adopt_cri;
 mod attach;
 mod denied_by;
+mod drops;
 mod dump;
 mod dump_counts;
 mod dump_ends;

@@ -38,6 +38,15 @@ impl Rival {
 
     /// One after which no other program runs: it returns `TC_ACT_OK` instead of `TC_ACT_UNSPEC`.
     pub(crate) fn rude() -> Self {
+        Self::returning(0)
+    }
+
+    /// One that drops all: it returns `TC_ACT_SHOT`.
+    pub(crate) fn dropping() -> Self {
+        Self::returning(2)
+    }
+
+    fn returning(answer: u8) -> Self {
         // r0 = -1 (or w0 = -1); exit
         const UNSPEC: [u8; 15] = [0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x95, 0, 0, 0, 0, 0, 0, 0];
         let mut object = chainkit_object::FLOOR.to_vec();
@@ -46,7 +55,7 @@ impl Rival {
             .collect();
         assert!(!found.is_empty(), "no program of the object ends with TC_ACT_UNSPEC");
         for at in found {
-            object[at + 3..at + 7].fill(0);
+            object[at + 3..at + 7].copy_from_slice(&[answer, 0, 0, 0]);
         }
         Self::load(&object)
     }
