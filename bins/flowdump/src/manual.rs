@@ -3,6 +3,7 @@
 mod layer7;
 mod map;
 mod metrics;
+mod top;
 
 use chainkit_cli::Section;
 
@@ -17,7 +18,10 @@ Examples:
   flowdump -r flows.jsonl --to-port 53 -o table     from saved lines
   kubectl get pods -A -o json | flowdump --pods -   names straight from the cluster
   flowdump map -r flows.jsonl                       who talks to whom, as a map: see flowdump map --help
-  flowdump metrics                                  flows as metrics for Prometheus: see flowdump metrics --help";
+  flowdump metrics                                  flows as metrics for Prometheus: see flowdump metrics --help
+  flowdump top                                      who sends and receives most now: see flowdump top --help";
+
+pub(crate) use top::EXAMPLES as TOP_EXAMPLES;
 
 /// Examples at the end of `map --help`.
 pub(crate) const MAP_EXAMPLES: &str = "\
@@ -138,6 +142,7 @@ the same policies:
     Section { title: "REQUESTS AND RESPONSES", text: layer7::TEXT },
     Section { title: "THE MAP", text: map::TEXT },
     Section { title: "METRICS", text: metrics::TEXT },
+    Section { title: "THE TOP", text: top::TEXT },
     Section {
         title: "PRIVILEGES",
         text: "\

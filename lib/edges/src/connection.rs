@@ -239,18 +239,12 @@ impl Told {
     const fn of(connection: &ConnectionExtra, side: Side) -> Self {
         let &ConnectionExtra { tx_bytes, rx_bytes, tx_packets, rx_packets, .. } = connection;
         match side {
-            Side::Client => Self {
-                bytes_to: tx_bytes,
-                bytes_from: rx_bytes,
-                packets_to: tx_packets,
-                packets_from: rx_packets,
-            },
-            Side::Server => Self {
-                bytes_to: rx_bytes,
-                bytes_from: tx_bytes,
-                packets_to: rx_packets,
-                packets_from: tx_packets,
-            },
+            Side::Client => {
+                Self { bytes_to: tx_bytes, bytes_from: rx_bytes, packets_to: tx_packets, packets_from: rx_packets }
+            }
+            Side::Server => {
+                Self { bytes_to: rx_bytes, bytes_from: tx_bytes, packets_to: rx_packets, packets_from: tx_packets }
+            }
         }
     }
 

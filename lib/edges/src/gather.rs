@@ -343,7 +343,7 @@ impl Gathered {
     }
 }
 
-fn policy_name(policy: &Policy) -> String {
+pub(crate) fn policy_name(policy: &Policy) -> String {
     let slash = if policy.namespace.is_empty() { "" } else { "/" };
     format!("{} {}{slash}{}", policy.kind, policy.namespace, policy.name).trim_start().to_owned()
 }

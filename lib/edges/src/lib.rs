@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aggregate;
 mod connection;
 mod dot;
 mod edge;
@@ -23,10 +24,11 @@ mod sketch;
 mod tally;
 mod top;
 
+pub use aggregate::{Aggregate, Aggregates, By as AggregateBy, field_names};
 pub use dot::dot;
 pub use edge::{Edge, Snapshot, Verdicts};
 pub use gather::{Budget, Edges};
-pub use label::{human_bytes, human_milliseconds};
+pub use label::{human_byte_rate, human_bytes, human_milliseconds};
 pub use mermaid::mermaid;
 pub use node::{By, Kind, Node};
 pub use numbers::{Counts, Latency, Numbers, Rates};

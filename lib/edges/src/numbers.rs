@@ -209,11 +209,20 @@ impl Kept {
         self.server.merge(&other.server);
     }
 
-    /// Latency of requests. What client and server measure are different ways, and are not mixed.
-    pub(crate) fn latency(&self, first: Side) -> Latency {
+    /// Nanoseconds that 99 of 100 requests took at most; 0 of none.
+    pub(crate) fn slowest(&self, first: Side) -> u64 {
+        self.measured(first).and_then(|(_, sketch)| sketch.quantile(990)).unwrap_or(0)
+    }
+
+    fn measured(&self, first: Side) -> Option<(&'static str, &Sketch)> {
         let (client, server) = (("client", &self.client), ("server", &self.server));
         let order = if first == Side::Client { [client, server] } else { [server, client] };
-        match order.into_iter().find(|(_, sketch)| sketch.count() > 0) {
+        order.into_iter().find(|(_, sketch)| sketch.count() > 0)
+    }
+
+    /// Latency of requests. What client and server measure are different ways, and are not mixed.
+    pub(crate) fn latency(&self, first: Side) -> Latency {
+        match self.measured(first) {
             Some((at, sketch)) => Latency {
                 p50_ms: sketch.quantile(500).map(milliseconds),
                 p99_ms: sketch.quantile(990).map(milliseconds),

@@ -254,9 +254,7 @@ fn weight(row: &Row, sort: Sort, first: Side) -> Weight {
         Sort::Errors => numbers.errors,
         Sort::Latency => 0,
     };
-    // Never negative, and far from what a number holds.
-    let microseconds = row.now.latency(first).p99_ms.map_or(0, |latency| (latency * 1000.0) as u64);
-    let now = if sort == Sort::Latency { microseconds } else { of(&row.now.numbers) };
+    let now = if sort == Sort::Latency { row.now.slowest(first) } else { of(&row.now.numbers) };
     (now, of(&row.total), row.now.numbers.bytes(), row.total.flows)
 }
 

@@ -56,7 +56,10 @@ fn a_port_and_an_edge_count_once_what_both_ends_see() {
         let [row] = snapshot.rows.as_slice() else { panic!("{snapshot:?}") };
         let total = row.line.total;
         assert_eq!(row.who.name, name);
-        assert_eq!((total.bytes_sent, total.bytes_received, total.packets_received), (Some(1000), Some(9000), Some(90)));
+        assert_eq!(
+            (total.bytes_sent, total.bytes_received, total.packets_received),
+            (Some(1000), Some(9000), Some(90))
+        );
         assert_eq!((total.connections, total.flows), (Some(1), 3));
     }
 }
