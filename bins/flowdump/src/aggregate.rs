@@ -140,7 +140,8 @@ impl Report for Folding {
     }
 
     fn counted(&mut self, took: Duration) {
-        self.counted = Some(took);
+        // What is read at the start is not for what is shown next.
+        self.counted = self.pace.is_due(Instant::now()).then_some(took);
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {

@@ -94,6 +94,8 @@ fn watch(
         sink.flush()?;
     }
     let Some(observer) = &mut observer else { return Ok(Exit::Fine) };
+    // What comes from now on is told from what was there.
+    tell_counters(sink, source, decoder, &mut known.rules)?;
     let mut told = Losses::default();
     let mut warned = HashSet::new();
     let start = Instant::now();

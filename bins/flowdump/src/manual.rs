@@ -1,5 +1,6 @@
 //! The man page beyond the flags.
 
+mod aggregate;
 mod layer7;
 mod map;
 mod metrics;
@@ -140,6 +141,7 @@ the same policies:
     flowdump --verdict DROPPED --verdict AUDIT",
     },
     Section { title: "REQUESTS AND RESPONSES", text: layer7::TEXT },
+    Section { title: "FLOWS FOLDED INTO ONE", text: aggregate::TEXT },
     Section { title: "THE MAP", text: map::TEXT },
     Section { title: "METRICS", text: metrics::TEXT },
     Section { title: "THE TOP", text: top::TEXT },

@@ -232,7 +232,8 @@ impl Report for Showing {
     }
 
     fn counted(&mut self, took: Duration) {
-        self.counted = Some(took);
+        // What is read at the start is not for what is shown next.
+        self.counted = self.pace.is_due(Instant::now()).then_some(took);
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {
@@ -249,7 +250,7 @@ impl Report for Showing {
     fn finish(&mut self) -> anyhow::Result<()> {
         // On a terminal what was shown last stays, where what was there before comes back.
         let had_screen = self.screen.take().is_some();
-        if had_screen || !self.shown || self.flows > 0 {
+        if had_screen || self.live || !self.shown || self.flows > 0 {
             let over = self.pace.end(Instant::now());
             self.show(over)?;
         }

@@ -42,6 +42,7 @@ mod refused;
 mod rival;
 mod stage;
 mod status;
+mod top;
 mod upgrade;
 mod verify;
 mod verify_sets;
