@@ -13,7 +13,10 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use jiff::Timestamp;
 
-use crate::{drops, filter_args, layer7, live, manual, map, metrics, names::NameSources, saved, sink::Sink, values};
+use crate::{
+    aggregate, drops, filter_args, layer7, live, manual, map, metrics, names::NameSources, saved, sink::Sink, top,
+    values,
+};
 
 const PROGRAM: Program = Program { name: "flowdump", command, manual: manual::SECTIONS };
 
@@ -23,11 +26,14 @@ const MAX_LAST: u64 = 1_000_000;
 pub(crate) fn main() -> ExitCode {
     run(&PROGRAM, |matches, log| match matches.subcommand() {
         None => {
-            let options = Options::new(matches, *log)?;
+            let mut options = Options::new(matches, *log)?;
             if options.print_raw_filters {
                 return print_raw_filters(&options.filter);
             }
-            let sink = Sink::new(&options)?;
+            let sink = match options.aggregate.take() {
+                Some(ask) => Sink::reporting(&options, Box::new(ask.report(&options)?))?,
+                None => Sink::new(&options)?,
+            };
             flows(&options, sink)
         }
         Some((name, its)) => {
@@ -52,7 +58,7 @@ type Describe = fn(Command) -> Command;
 
 /// The commands that take flows for something else than showing them: name, description, what they do. Each has a file.
 const COMMANDS: &[(&str, Describe, Run)] =
-    &[("map", map::describe, map::run), ("metrics", metrics::describe, metrics::run)];
+    &[("map", map::describe, map::run), ("metrics", metrics::describe, metrics::run), ("top", top::describe, top::run)];
 
 /// Sends the flows that were asked for into a sink, wherever they come from.
 pub(crate) fn flows(options: &Options, mut sink: Sink) -> anyhow::Result<Exit> {
@@ -92,7 +98,8 @@ fn nothing_before(matches: &ArgMatches, command: &str) -> anyhow::Result<()> {
 fn command() -> Command {
     let command = flow_args(Command::new(PROGRAM.name).version(env!("CARGO_PKG_VERSION")));
     let command = OutputArgs::augment_args(command.next_help_heading("Output"));
-    let command = EndingArgs::augment_args(command);
+    let command = aggregate::AggregateArgs::augment_args(command.next_help_heading("Flows folded into one"));
+    let command = EndingArgs::augment_args(command.next_help_heading("Output"));
     let commands = COMMANDS.iter().map(|(name, describe, _)| describe(Command::new(*name)));
     // After the arguments, since a group of them would put its own description in place of this one.
     command
@@ -103,7 +110,7 @@ fn command() -> Command {
              before: one flow for the first packet each way, each new TCP flag, each verdict and the end of a \
              connection.",
         )
-        .override_usage("flowdump [OPTIONS] [FILTERS]\n       flowdump map [OPTIONS] [FILTERS]\n       flowdump metrics [OPTIONS] [FILTERS]")
+        .override_usage("flowdump [OPTIONS] [FILTERS]\n       flowdump map [OPTIONS] [FILTERS]\n       flowdump metrics [OPTIONS] [FILTERS]\n       flowdump top [OPTIONS] [FILTERS]")
         .after_help(manual::EXAMPLES_IN_SHORT)
         .subcommands(commands)
 }
@@ -340,6 +347,8 @@ pub(crate) struct Options {
     pub(crate) printer: PrinterOptions,
     /// Print the filter in place of flows.
     print_raw_filters: bool,
+    /// Fold flows, in place of showing each.
+    aggregate: Option<aggregate::Ask>,
     /// What stands before paths of the host.
     pub(crate) root: RootArgs,
     /// Bytes of the ring buffer, a power of two.
@@ -371,7 +380,8 @@ impl Options {
                 Color::Never => false,
             },
         };
-        Ok(Self { printer, print_raw_filters: output.print_raw_filters, ..options })
+        let aggregate = aggregate::ask(matches)?;
+        Ok(Self { printer, print_raw_filters: output.print_raw_filters, aggregate, ..options })
     }
 
     /// What was asked about flows; how they are shown is for each command to say.
@@ -419,6 +429,7 @@ impl Options {
             node_name: source.node_name.filter(|name| !name.is_empty()),
             printer: PrinterOptions::default(),
             print_raw_filters: false,
+            aggregate: None,
             root: source.root,
             buffer: source.buffer,
             log,
@@ -466,6 +477,10 @@ mod tests {
             "--cel-expression _flow.nothing",
             "--allowlist {\"nothing\":[]}",
             "--not",
+            "--interval 1s",
+            "--aggregate-by nothing",
+            "--aggregate-by verdict,verdict",
+            "--aggregate-by verdict --interval 1ms",
             "extra",
         ] {
             assert!(options(words).is_err(), "{words}");
@@ -489,6 +504,7 @@ mod tests {
             "--drops --drop-reason-desc POLICY_DENIED",
             "--drops=all -j",
             "--own-node n1 --node-name n1",
+            "--aggregate-by source_pod,verdict --interval 10s --max-groups 5",
         ] {
             assert!(options(words).is_ok(), "{words}: {:?}", options(words).err());
         }

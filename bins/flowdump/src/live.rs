@@ -14,7 +14,7 @@ use chainkit_bpf::{
 };
 use chainkit_cli::{Exit, Failure};
 use chainkit_cluster::{ENDPOINTS_FOLDER, Names, read_endpoints};
-use chainkit_flow::{Connection, ConnectionKey, Decoder, Resolver, WallClock};
+use chainkit_flow::{Connection, ConnectionKey, Decoder, Record, Resolver, WallClock};
 use chainkit_node::{Interface, addresses, interfaces};
 use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -51,7 +51,7 @@ pub(crate) fn run(options: &Options, sink: &mut Sink) -> anyhow::Result<Exit> {
     if !root.is_dir() {
         return Err(Failure::usage(format!("--root {}: there is no such folder", root.display())).into());
     }
-    let told_to_end = signals()?;
+    let told_to_end = signals(sink.has_screen())?;
     let mut known = Known::read(options, &told_to_end)?;
     let mut source = Source::open(options, &known.names)?;
     let mut decoder = Decoder::new(&node_name(options), wall_clock(), known.resolver());
@@ -89,7 +89,8 @@ fn watch(
     if past {
         // What has begun since is told by the observer.
         let until = if observer.is_some() { monotonic() } else { u64::MAX };
-        let found = show_tables(sink, source.datapath(), decoder, &mut known.rules, source.wanted(), until)?;
+        let mut show = |record| sink.record(record, None);
+        let found = each_connection(source.datapath(), decoder, &mut known.rules, source.wanted(), until, &mut show)?;
         if found == 0 && !options.follow {
             options
                 .log
@@ -99,6 +100,8 @@ fn watch(
         sink.flush()?;
     }
     let Some(observer) = &mut observer else { return Ok(Exit::Fine) };
+    // What comes from now on is told from what was there.
+    tell_counters(sink, source, decoder, &mut known.rules)?;
     let mut told = Losses::default();
     let mut warned = HashSet::new();
     let start = Instant::now();
@@ -112,6 +115,9 @@ fn watch(
         let mut taken = take(options, observer, sink, decoder, &mut known.rules, layer7.as_mut())?;
         if let Some(drops) = &mut drops {
             taken += drops.read(decoder, &mut |record| sink.record(record, None))?;
+        }
+        if sink.wants_counters() {
+            tell_counters(sink, source, decoder, &mut known.rules)?;
         }
         sink.flush()?;
         let now = Instant::now();
@@ -178,6 +184,7 @@ fn watch(
         sink.lost(drops.lost()?, monotonic(), decoder)?;
         drops.finish();
     }
+    tell_counters(sink, source, decoder, &mut known.rules)?;
     tell_losses(options, sink, observer, &mut told, decoder)?;
     sink.flush()?;
     Ok(if told.pauses > 0 && options.fail_on_loss { Exit::No } else { Exit::Fine })
@@ -289,6 +296,21 @@ fn look(
     Ok(moved)
 }
 
+/// Tells a report what the connections have counted by now: events tell it every few seconds only.
+fn tell_counters(sink: &mut Sink, source: &Source, decoder: &mut Decoder, rules: &mut Rules) -> anyhow::Result<()> {
+    if !sink.takes_counters() {
+        return Ok(());
+    }
+    let began = Instant::now();
+    let mut count = |record: Record| {
+        sink.counters(&record);
+        Ok(())
+    };
+    each_connection(source.datapath(), decoder, rules, source.wanted(), u64::MAX, &mut count)?;
+    sink.counted(began.elapsed());
+    Ok(())
+}
+
 /// Warns, once for each, of programs that run before ours and may keep packets from it.
 fn tell_hidden(
     options: &Options,
@@ -352,15 +374,15 @@ fn both_ways(filter: &mut ObserverFilter) {
     filter.flags &= !filter_bit::VERDICTS;
 }
 
-/// Shows the connection tables as flows, in the order of their last packets: connections that began before `until`,
+/// Hands out the connection tables as flows, in the order of their last packets: connections that began before `until`,
 /// nanoseconds of `CLOCK_MONOTONIC`.
-fn show_tables(
-    sink: &mut Sink,
+fn each_connection(
     datapath: &Datapath,
     decoder: &mut Decoder,
     rules: &mut Rules,
     wanted: Option<&[u32]>,
     until: u64,
+    take: &mut dyn FnMut(Record) -> anyhow::Result<()>,
 ) -> anyhow::Result<usize> {
     let clock = datapath.clock().map_err(failure)?;
     let hz = u64::from(datapath.control_value().map_err(failure)?.hz.max(1));
@@ -389,7 +411,7 @@ fn show_tables(
         rules.meet(connection.conn.rule, connection.conn.generation, decoder);
         let entry = Connection { key, conn: &connection.conn, ifindex: *ifindex, last_seen: *last_seen };
         if let Some(record) = decoder.connection(&entry) {
-            sink.record(record, None)?;
+            take(record)?;
         }
     }
     Ok(found.len())
@@ -495,11 +517,15 @@ fn nobody_reads() -> bool {
 }
 
 /// A flag that is set when this process is told to end.
-fn signals() -> anyhow::Result<Arc<AtomicBool>> {
+///
+/// A screen sees to a second one itself, since it has to give the terminal back.
+fn signals(has_screen: bool) -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         // A second one ends it at once: somebody is in a hurry, and tcx links go with the process.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))?;
+        if !has_screen {
+            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))?;
+        }
         signal_hook::flag::register(signal, Arc::clone(&flag))?;
     }
     Ok(flag)

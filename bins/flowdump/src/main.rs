@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aggregate;
 mod attach;
 mod cli;
 mod drops;
@@ -15,10 +16,13 @@ mod manual;
 mod map;
 mod metrics;
 mod names;
+mod pace;
 mod rules;
 mod saved;
+mod screen;
 mod serve;
 mod sink;
+mod top;
 mod values;
 
 fn main() -> std::process::ExitCode {

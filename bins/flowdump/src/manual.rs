@@ -1,9 +1,11 @@
 //! The man page beyond the flags.
 
+mod aggregate;
 mod drops;
 mod layer7;
 mod map;
 mod metrics;
+mod top;
 
 use chainkit_cli::Section;
 
@@ -18,7 +20,10 @@ Examples:
   flowdump -r flows.jsonl --to-port 53 -o table     from saved lines
   kubectl get pods -A -o json | flowdump --pods -   names straight from the cluster
   flowdump map -r flows.jsonl                       who talks to whom, as a map: see flowdump map --help
-  flowdump metrics                                  flows as metrics for Prometheus: see flowdump metrics --help";
+  flowdump metrics                                  flows as metrics for Prometheus: see flowdump metrics --help
+  flowdump top                                      who sends and receives most now: see flowdump top --help";
+
+pub(crate) use top::EXAMPLES as TOP_EXAMPLES;
 
 /// Examples at the end of `map --help`.
 pub(crate) const MAP_EXAMPLES: &str = "\
@@ -138,8 +143,10 @@ the same policies:
     },
     Section { title: "REQUESTS AND RESPONSES", text: layer7::TEXT },
     Section { title: "WHAT THE KERNEL DROPS", text: drops::TEXT },
+    Section { title: "FLOWS FOLDED INTO ONE", text: aggregate::TEXT },
     Section { title: "THE MAP", text: map::TEXT },
     Section { title: "METRICS", text: metrics::TEXT },
+    Section { title: "THE TOP", text: top::TEXT },
     Section {
         title: "PRIVILEGES",
         text: "\

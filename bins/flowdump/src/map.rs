@@ -17,6 +17,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use jiff::Timestamp;
 
 use crate::cli::{self, Options};
+use crate::screen::Screen;
 use crate::serve::{Content, Server};
 use crate::sink::{Report, Sink};
 use crate::{manual, values};
@@ -146,7 +147,7 @@ struct Map {
     /// Where it is shown again each second: when next.
     due: Option<Instant>,
     shown: Option<(Instant, Snapshot)>,
-    screen: Option<table::Screen>,
+    screen: Option<Screen>,
     served: Option<(Arc<served::Now>, Server)>,
     stdout: File,
 }
@@ -172,7 +173,7 @@ impl Map {
             output,
             due: ask.watch.then(|| Instant::now() + EVERY),
             shown: None,
-            screen: (ask.watch && output == Output::Table).then(table::Screen::of_stdout).flatten(),
+            screen: if ask.watch && output == Output::Table { Screen::of_stdout()? } else { None },
             served: None,
             stdout: File::from(io::stdout().as_fd().try_clone_to_owned()?),
         })
@@ -200,7 +201,7 @@ impl Map {
         let mut out = Vec::new();
         match self.output {
             Output::Table => match &mut self.screen {
-                Some(screen) => screen.draw(&snapshot, &mut out)?,
+                Some(screen) => screen.draw(|rows| Ok(table::lines(&snapshot, rows)?))?,
                 None => table::write(&snapshot, &mut out)?,
             },
             Output::Json | Output::Jsonl => {
@@ -233,11 +234,9 @@ impl Report for Map {
     }
 
     fn finish(&mut self) -> anyhow::Result<()> {
-        self.show(Instant::now())?;
-        if let Some(screen) = self.screen.take() {
-            screen.leave(&mut self.stdout)?;
-        }
-        Ok(())
+        // On a terminal the map as it was last stays, where what was there before comes back.
+        self.screen = None;
+        self.show(Instant::now())
     }
 
     fn stay(&mut self) -> anyhow::Result<()> {
@@ -247,5 +246,9 @@ impl Report for Map {
 
     fn is_for_stdout(&self) -> bool {
         self.served.is_none()
+    }
+
+    fn has_screen(&self) -> bool {
+        self.screen.is_some()
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use chainkit_abi::Event;
 use chainkit_cli::{Exit, Failure, Log};
@@ -41,6 +42,27 @@ pub(crate) trait Report {
     /// Whether all is for nothing when nobody reads stdout.
     fn is_for_stdout(&self) -> bool {
         true
+    }
+
+    /// Whether it takes the counters of connections.
+    fn takes_counters(&self) -> bool {
+        false
+    }
+
+    /// Whether the counters of all connections are wanted now, so that what is shown next is up to date.
+    fn wants_counters(&self) -> bool {
+        false
+    }
+
+    /// Takes the counters of a connection that passed the filters; it is no flow.
+    fn counters(&mut self, _record: &Record) {}
+
+    /// The counters were read, which took so long.
+    fn counted(&mut self, _took: Duration) {}
+
+    /// Whether it draws on a terminal, which is seen to at a second signal.
+    fn has_screen(&self) -> bool {
+        false
     }
 }
 
@@ -210,6 +232,37 @@ impl Sink {
         if let Some(report) = &mut self.report {
             report.names(names);
         }
+    }
+
+    /// Whether there is somebody for the counters of connections.
+    pub(crate) fn takes_counters(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| report.takes_counters())
+    }
+
+    /// Whether the counters of all connections are wanted now.
+    pub(crate) fn wants_counters(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| report.wants_counters())
+    }
+
+    /// Takes the counters of a connection, which are no flow: no limit counts them.
+    pub(crate) fn counters(&mut self, record: &Record) {
+        if record.flow.as_ref().is_some_and(|flow| self.filter.matches(flow))
+            && let Some(report) = &mut self.report
+        {
+            report.counters(record);
+        }
+    }
+
+    /// The counters were read, which took so long.
+    pub(crate) fn counted(&mut self, took: Duration) {
+        if let Some(report) = &mut self.report {
+            report.counted(took);
+        }
+    }
+
+    /// Whether a terminal is drawn on.
+    pub(crate) fn has_screen(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| report.has_screen())
     }
 
     /// Stays for who asks, where there is a server: until a signal, or the time is up.

@@ -21,7 +21,7 @@ pub use api::ApiArgs;
 pub use exit::{Exit, Failure};
 pub use log::{Log, LogFormat};
 pub use manual::{EXIT_STATUS, Section};
-pub use output::{Format, OutputArgs, Row, colour, escape, write_rows};
+pub use output::{Format, OutputArgs, Row, colour, escape, write_columns, write_rows};
 pub use pending::pending;
 pub use program::{Program, run};
 pub use progress::Progress;

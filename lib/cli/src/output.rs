@@ -57,17 +57,8 @@ pub trait Row: Serialize {
 pub fn write_rows<R: Row>(out: &mut impl Write, format: Format, rows: impl IntoIterator<Item = R>) -> io::Result<()> {
     match format {
         Format::Table => {
-            let mut table = Builder::new();
-            table.push_record(R::HEADER.iter().copied());
-            for row in rows {
-                // A line feed would make two rows of one.
-                table.push_record(row.cells().iter().map(|cell| escape(cell).replace('\n', "\\n")));
-            }
-            let mut table = table.build();
-            table.with(Style::empty()).with(Padding::new(0, 3, 0, 0));
-            for line in table.to_string().lines() {
-                writeln!(out, "{}", line.trim_end())?;
-            }
+            let header = R::HEADER.iter().map(|title| (*title).to_owned()).collect();
+            write_columns(out, std::iter::once(header).chain(rows.into_iter().map(|row| row.cells())))?;
         }
         Format::Json => {
             let rows: Vec<R> = rows.into_iter().collect();
@@ -83,6 +74,24 @@ pub fn write_rows<R: Row>(out: &mut impl Write, format: Format, rows: impl IntoI
         }
     }
     out.flush()
+}
+
+/// Prints rows in columns, the first of them the head: for tables whose columns are known when they are made.
+///
+/// # Errors
+/// When `out` cannot be written to.
+pub fn write_columns(out: &mut impl Write, rows: impl IntoIterator<Item = Vec<String>>) -> io::Result<()> {
+    let mut table = Builder::new();
+    for row in rows {
+        // A line feed would make two rows of one.
+        table.push_record(row.iter().map(|cell| escape(cell).replace('\n', "\\n")));
+    }
+    let mut table = table.build();
+    table.with(Style::empty()).with(Padding::new(0, 3, 0, 0));
+    for line in table.to_string().lines() {
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
 }
 
 /// Whether stdout wants colour: it is a terminal, and `NO_COLOR` is not set to anything (no-color.org).

@@ -4,10 +4,12 @@
 //! largest value counts, whatever order it is told in, and of two ends the larger. So lines may be cut at either end,
 //! come in any order, or be of two nodes.
 
+use std::collections::{HashMap, HashSet};
+
 use chainkit_abi::tcp;
 use chainkit_flow::{ConnectionExtra, Extra, Flow, L7FlowType, Layer4, TcpFlags};
 
-use crate::oriented::{Protocol, Side};
+use crate::oriented::{Protocol, Side, Tuple};
 use crate::tally::{Sums, Tally, is_error};
 
 /// Beginnings that are no further apart are of one connection: the wall clock is told anew each second, and moves.
@@ -56,6 +58,14 @@ impl Tracked {
     }
 }
 
+/// Of all connections a quarter: those that are over, then those that were quiet longest.
+pub(crate) fn quietest(tracked: &HashMap<Tuple, Tracked>) -> HashSet<Tuple> {
+    let mut all: Vec<(bool, u64, Tuple)> =
+        tracked.iter().map(|(tuple, tracked)| (!tracked.is_over(), tracked.touched, *tuple)).collect();
+    all.sort_unstable();
+    all.iter().take(all.len() / 4 + 1).map(|(.., tuple)| *tuple).collect()
+}
+
 /// What the client's side says and what the server's side says of the same.
 pub(crate) fn together(client: Sums, server: Sums) -> Sums {
     let mut sums = client.most(server);
@@ -82,15 +92,22 @@ pub(crate) struct View {
 struct Counters {
     /// Nanoseconds since 1970.
     first_seen: i128,
-    to: u64,
-    from: u64,
+    told: Told,
     /// What is not counted, since it may have been before.
-    to_before: u64,
-    from_before: u64,
+    before: Told,
     answered: bool,
     ended: bool,
     reset: bool,
     rtt_told: bool,
+}
+
+/// Cumulative counters of a connection: to the server and from it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    bytes_to: u64,
+    bytes_from: u64,
+    packets_to: u64,
+    packets_from: u64,
 }
 
 /// What a flow has told that was not known.
@@ -129,9 +146,7 @@ impl View {
         else {
             return News { left_out: true, ..news };
         };
-        let (to, from) = bytes(connection, side);
-        counters.to = counters.to.max(to);
-        counters.from = counters.from.max(from);
+        counters.told = counters.told.most(Told::of(connection, side));
         counters.answered |= connection.tx_packets > 0 && connection.rx_packets > 0;
         counters.ended |= extra.is_some_and(|extra| extra.event == "close");
         let flags = connection.tx_flags.0.0 | connection.rx_flags.0.0;
@@ -165,7 +180,7 @@ impl View {
         }
         let mut counters = Counters { first_seen, ..Counters::default() };
         if forgotten.is_some_and(|until| first_seen <= until) {
-            (counters.to_before, counters.from_before) = bytes(connection, side);
+            counters.before = Told::of(connection, side);
             news.left_out = true;
         }
         self.connections.push(counters);
@@ -213,8 +228,10 @@ impl View {
 impl Counters {
     fn sums(self) -> Sums {
         Sums {
-            bytes_to: self.to - self.to_before.min(self.to),
-            bytes_from: self.from - self.from_before.min(self.from),
+            bytes_to: self.told.bytes_to.saturating_sub(self.before.bytes_to),
+            bytes_from: self.told.bytes_from.saturating_sub(self.before.bytes_from),
+            packets_to: self.told.packets_to.saturating_sub(self.before.packets_to),
+            packets_from: self.told.packets_from.saturating_sub(self.before.packets_from),
             connections: 1,
             resets: self.reset.into(),
             unanswered: (self.ended && !self.answered).into(),
@@ -223,10 +240,25 @@ impl Counters {
     }
 }
 
-/// Bytes to the server and from it.
-fn bytes(connection: &ConnectionExtra, side: Side) -> (u64, u64) {
-    match side {
-        Side::Client => (connection.tx_bytes, connection.rx_bytes),
-        Side::Server => (connection.rx_bytes, connection.tx_bytes),
+impl Told {
+    const fn of(connection: &ConnectionExtra, side: Side) -> Self {
+        let &ConnectionExtra { tx_bytes, rx_bytes, tx_packets, rx_packets, .. } = connection;
+        match side {
+            Side::Client => {
+                Self { bytes_to: tx_bytes, bytes_from: rx_bytes, packets_to: tx_packets, packets_from: rx_packets }
+            }
+            Side::Server => {
+                Self { bytes_to: rx_bytes, bytes_from: tx_bytes, packets_to: rx_packets, packets_from: tx_packets }
+            }
+        }
+    }
+
+    fn most(self, other: Self) -> Self {
+        Self {
+            bytes_to: self.bytes_to.max(other.bytes_to),
+            bytes_from: self.bytes_from.max(other.bytes_from),
+            packets_to: self.packets_to.max(other.packets_to),
+            packets_from: self.packets_from.max(other.packets_from),
+        }
     }
 }

@@ -6,12 +6,12 @@
 mod join;
 mod show;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use chainkit_flow::{Extra, Flow, LostEvents, Policy, Record, Time, Verdict};
 use serde_json::value::RawValue;
 
-use crate::connection::Tracked;
+use crate::connection::{Tracked, quietest};
 use crate::node::{By, Kind, Node, ends, says_more};
 use crate::oriented::{Oriented, Protocol, Side, Tuple};
 use crate::sketch::Sketch;
@@ -267,11 +267,7 @@ impl Edges {
     /// Lets go of a quarter of the connections: those that are over, then those that were quiet longest. What they have
     /// counted stays with their edges.
     fn forget(&mut self) {
-        let mut all: Vec<(bool, u64, Tuple)> =
-            self.tracked.iter().map(|(tuple, tracked)| (!tracked.is_over(), tracked.touched, *tuple)).collect();
-        all.sort_unstable();
-        let over: HashSet<Tuple> = all.iter().take(all.len() / 4 + 1).map(|(.., tuple)| *tuple).collect();
-        for tuple in over {
+        for tuple in quietest(&self.tracked) {
             let Some(tracked) = self.tracked.remove(&tuple) else { continue };
             let beginnings = tracked.client.beginnings().chain(tracked.server.beginnings());
             self.forgotten = self.forgotten.into_iter().chain(beginnings).max();
@@ -347,7 +343,7 @@ impl Gathered {
     }
 }
 
-fn policy_name(policy: &Policy) -> String {
+pub(crate) fn policy_name(policy: &Policy) -> String {
     let slash = if policy.namespace.is_empty() { "" } else { "/" };
     format!("{} {}{slash}{}", policy.kind, policy.namespace, policy.name).trim_start().to_owned()
 }

@@ -5,11 +5,17 @@ use crate::edge::Edge;
 /// Bytes with a unit, as `1.5 MiB`.
 #[must_use]
 pub fn human_bytes(bytes: u64) -> String {
+    human_byte_rate(bytes as f64)
+}
+
+/// The same of what need not be whole.
+#[must_use]
+pub fn human_byte_rate(bytes: f64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
+    if bytes < 1024.0 {
+        return format!("{bytes:.0} B");
     }
-    let mut value = bytes as f64;
+    let mut value = bytes;
     let mut unit = "B";
     for next in UNITS {
         if value < 1024.0 {

@@ -8,23 +8,30 @@
 
 #![forbid(unsafe_code)]
 
+mod aggregate;
 mod connection;
 mod dot;
 mod edge;
 mod gather;
+mod growth;
 mod label;
 mod mermaid;
 mod node;
+mod numbers;
 mod oriented;
 mod page;
 mod sketch;
 mod tally;
+mod top;
 
+pub use aggregate::{Aggregate, Aggregates, By as AggregateBy, field_names};
 pub use dot::dot;
 pub use edge::{Edge, Snapshot, Verdicts};
 pub use gather::{Budget, Edges};
-pub use label::{human_bytes, human_milliseconds};
+pub use label::{human_byte_rate, human_bytes, human_milliseconds};
 pub use mermaid::mermaid;
 pub use node::{By, Kind, Node};
+pub use numbers::{Counts, Latency, Numbers, Rates};
 pub use page::{Page, data, page};
 pub use sketch::Sketch;
+pub use top::{Line, Others, Rank, Sort, Top, TopRow, TopSnapshot, Who};

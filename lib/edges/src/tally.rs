@@ -59,6 +59,8 @@ impl Tally {
 pub(crate) struct Sums {
     pub(crate) bytes_to: u64,
     pub(crate) bytes_from: u64,
+    pub(crate) packets_to: u64,
+    pub(crate) packets_from: u64,
     pub(crate) connections: u64,
     pub(crate) requests: u64,
     pub(crate) errors: u64,
@@ -71,6 +73,8 @@ impl Sums {
         for (mine, theirs) in [
             (&mut self.bytes_to, other.bytes_to),
             (&mut self.bytes_from, other.bytes_from),
+            (&mut self.packets_to, other.packets_to),
+            (&mut self.packets_from, other.packets_from),
             (&mut self.connections, other.connections),
             (&mut self.requests, other.requests),
             (&mut self.errors, other.errors),
@@ -83,6 +87,12 @@ impl Sums {
 
     pub(crate) fn add(&mut self, other: Self) {
         self.each(other, u64::saturating_add);
+    }
+
+    /// What it has more than `before`.
+    pub(crate) fn since(mut self, before: Self) -> Self {
+        self.each(before, u64::saturating_sub);
+        self
     }
 
     /// Of each the larger: of two ends that saw the same, what one may have missed the other may not.

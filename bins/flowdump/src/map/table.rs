@@ -1,7 +1,6 @@
-//! The map in columns, and as a screen that is drawn anew.
+//! The map in columns.
 
-use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Write};
 
 use chainkit_cli::{Format, Row, write_rows};
 use chainkit_edges::{Edge, Snapshot, human_bytes, human_milliseconds};
@@ -84,69 +83,19 @@ pub(super) fn write(map: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     write_rows(out, Format::Table, map.edges.iter().map(Line))
 }
 
-/// A terminal on which the map is drawn anew each time.
-#[derive(Debug)]
-pub(super) struct Screen {
-    begun: bool,
-}
-
-impl Screen {
-    /// The terminal that stdout is, if it is one.
-    pub(super) fn of_stdout() -> Option<Self> {
-        io::stdout().is_terminal().then_some(Self { begun: false })
-    }
-
-    /// Draws the map over the one before, as much as there is room for.
-    pub(super) fn draw(&mut self, map: &Snapshot, out: &mut Vec<u8>) -> io::Result<()> {
-        if !self.begun {
-            self.begun = true;
-            // The alternate screen (xterm's private mode 1049), so that what was there comes back.
-            out.extend_from_slice(b"\x1b[?1049h");
-        }
-        let (rows, columns) = size();
-        draw_on(map, rows, columns, out)
-    }
-
-    /// Gives the terminal back as it was, with the map as it was last.
-    pub(super) fn leave(self, out: &mut impl Write) -> io::Result<()> {
-        if self.begun {
-            out.write_all(b"\x1b[?1049l")?;
-        }
-        out.flush()
-    }
-}
-
-fn draw_on(map: &Snapshot, rows: usize, columns: usize, out: &mut Vec<u8>) -> io::Result<()> {
+/// The map as lines of a screen with so many rows.
+pub(super) fn lines(map: &Snapshot, rows: usize) -> io::Result<Vec<String>> {
     let shown = rows.saturating_sub(3).max(1);
-    let head = format!(
-        "{} edges, {} flows{}",
-        map.edges.len(),
-        map.flows,
-        if map.lost > 0 { format!(", {} events lost", map.lost) } else { String::new() }
-    );
+    let lost = if map.lost > 0 { format!(", {} events lost", map.lost) } else { String::new() };
+    let mut lines = vec![format!("{} edges, {} flows{lost}", map.edges.len(), map.flows)];
     let mut table = Vec::new();
     write_rows(&mut table, Format::Table, map.edges.iter().take(shown).map(Line))?;
-    let table = String::from_utf8_lossy(&table);
+    lines.extend(String::from_utf8_lossy(&table).lines().map(str::to_owned));
     let left = map.edges.len().saturating_sub(shown);
-    let foot = if left > 0 { format!("{left} more") } else { String::new() };
-    // Home, each line to its end cleared, then what is below.
-    out.extend_from_slice(b"\x1b[H");
-    let lines: Vec<&str> = std::iter::once(head.as_str()).chain(table.lines()).chain([foot.as_str()]).collect();
-    for (place, line) in lines.iter().enumerate() {
-        let line: String = line.chars().take(columns).collect();
-        out.extend_from_slice(line.as_bytes());
-        out.extend_from_slice(if place + 1 < lines.len() { b"\x1b[K\r\n" } else { b"\x1b[K" });
+    if left > 0 {
+        lines.push(format!("{left} more"));
     }
-    out.extend_from_slice(b"\x1b[J");
-    Ok(())
-}
-
-/// Rows and columns of the terminal; 24 and 80 where it does not say.
-fn size() -> (usize, usize) {
-    match rustix::termios::tcgetwinsize(io::stdout().as_fd()) {
-        Ok(size) if size.ws_row > 0 && size.ws_col > 0 => (size.ws_row.into(), size.ws_col.into()),
-        _ => (24, 80),
-    }
+    Ok(lines)
 }
 
 #[cfg(test)]
@@ -173,14 +122,9 @@ mod tests {
     #[test]
     fn a_screen_shows_what_there_is_room_for_and_says_how_much_more_there_is() {
         let lines: Vec<String> = (0..10).map(|number| line(number, &format!("web-{number}"))).collect();
-        let mut out = Vec::new();
-        draw_on(&map(&lines), 7, 40, &mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        let lines: Vec<&str> = text.split("\x1b[K").collect();
-        assert!(text.starts_with("\x1b[H10 edges, 10 flows\x1b[K\r\nSOURCE"), "{text:?}");
-        assert!(text.ends_with("6 more\x1b[K\x1b[J"), "{text:?}");
-        assert_eq!(lines.len(), 7 + 1, "no more than the rows of the terminal: {text:?}");
-        assert!(lines.iter().all(|line| line.chars().count() <= 40 + 5), "{text:?}");
+        let shown = super::lines(&map(&lines), 7).unwrap();
+        assert!(shown[0] == "10 edges, 10 flows" && shown[1].starts_with("SOURCE"), "{shown:?}");
+        assert_eq!((shown.len(), shown[6].as_str()), (7, "6 more"), "no more than the rows of the terminal");
     }
 
     #[test]

@@ -24,7 +24,7 @@ fn binary() -> PathBuf {
 pub(crate) fn flowdump(lab: &Lab, arguments: &[&str]) -> Command {
     let mut command = lab.node().command(binary());
     // So that a failure of it is whole in the message of the test.
-    command.env("RUST_BACKTRACE", "1").arg("--root").arg(lab.root()).args(arguments);
+    command.env("RUST_BACKTRACE", "1").args(arguments).arg("--root").arg(lab.root());
     command
 }
 

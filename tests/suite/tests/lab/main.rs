@@ -45,6 +45,7 @@ mod refused;
 mod rival;
 mod stage;
 mod status;
+mod top;
 mod upgrade;
 mod verify;
 mod verify_sets;
