@@ -8,12 +8,14 @@
 
 #![forbid(unsafe_code)]
 
+mod again;
 mod decided;
 mod decode;
 mod drop_reason;
 mod enrich;
 mod enums;
 mod extra;
+mod fast;
 mod filter;
 mod icmp;
 mod layer4;

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::fast;
 use crate::model::Record;
 
 /// The longest line that is taken, in bytes: more than any flow, and a bound to what a file of one line costs.
@@ -67,7 +68,7 @@ impl LineBuffer {
     pub fn next_line(&mut self) -> Option<Line<'_>> {
         loop {
             let rest = self.bytes.get(self.searched..)?;
-            let Some(length) = rest.iter().position(|byte| *byte == b'\n') else {
+            let Some(length) = memchr::memchr(b'\n', rest) else {
                 self.searched = self.bytes.len();
                 if self.searched - self.start > MAX_LINE {
                     self.skipping = true;
@@ -115,6 +116,9 @@ pub fn parse(line: &[u8]) -> Result<Option<Record>, BadLine> {
         // The line is always 1: what helps is the column.
         BadLine::Json(error.to_string().replace(" at line 1 column ", " at column "))
     };
+    if let Some(record) = std::str::from_utf8(line).ok().and_then(fast::record) {
+        return Ok(Some(record));
+    }
     let record: Record = serde_json::from_slice(line).map_err(json)?;
     if record.flow.is_some() || record.lost_events.is_some() || record.node_status.is_some() {
         return Ok(Some(record));

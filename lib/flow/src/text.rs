@@ -1,9 +1,10 @@
 //! Text from outside: what should have a form but may not, and what must not reach a terminal as it is.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
-use serde::de::{Deserialize, Deserializer};
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::ser::{Serialize, Serializer};
 
 /// Something with a form, such as an address, as a saved line has it: text of another form is kept and matches nothing.
@@ -46,8 +47,22 @@ impl<T: fmt::Display> Serialize for Lenient<T> {
 
 impl<'de, T: FromStr> Deserialize<'de> for Lenient<T> {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        let text = Box::<str>::deserialize(json)?;
-        Ok(text.parse().map_or_else(|_| Self::Text(text), Self::Known))
+        json.deserialize_str(LenientVisitor(PhantomData))
+    }
+}
+
+/// Takes the text as it lies in the line: what has the form is not copied.
+struct LenientVisitor<T>(PhantomData<T>);
+
+impl<T: FromStr> Visitor<'_> for LenientVisitor<T> {
+    type Value = Lenient<T>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Lenient<T>, E> {
+        Ok(text.parse().map_or_else(|_| Lenient::Text(text.into()), Lenient::Known))
     }
 }
 

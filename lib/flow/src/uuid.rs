@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
-use serde::de::{Deserialize, Deserializer};
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::ser::{Serialize, Serializer};
 
 use crate::wire;
@@ -18,6 +18,17 @@ pub enum FlowId {
     Number(u128),
     /// As it was read.
     Text(Box<str>),
+}
+
+impl FlowId {
+    /// As it is read: a text that is what a number would be written as is kept as the number.
+    pub(crate) fn from_text(text: &str) -> Self {
+        match number(text.as_bytes()) {
+            Some(number) => Self::Number(number),
+            None if text.is_empty() => Self::None,
+            None => Self::Text(text.into()),
+        }
+    }
 }
 
 impl fmt::Display for FlowId {
@@ -55,9 +66,55 @@ impl Serialize for FlowId {
 
 impl<'de> Deserialize<'de> for FlowId {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        let text: Box<str> = wire::nullable(json)?;
-        Ok(if text.is_empty() { Self::None } else { Self::Text(text) })
+        wire::nullable::<D, Read>(json).map(|read| read.0)
     }
+}
+
+#[derive(Default)]
+struct Read(FlowId);
+
+impl<'de> Deserialize<'de> for Read {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_str(ReadVisitor)
+    }
+}
+
+struct ReadVisitor;
+
+impl Visitor<'_> for ReadVisitor {
+    type Value = Read;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Read, E> {
+        Ok(Read(FlowId::from_text(text)))
+    }
+}
+
+/// The number that is written as this text, if there is one.
+fn number(text: &[u8]) -> Option<u128> {
+    let text: &[u8; 36] = text.try_into().ok()?;
+    let mut number = 0u128;
+    let mut digits = 0u64;
+    let mut count = 0;
+    for byte in text {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            b'-' => continue,
+            _ => return None,
+        };
+        digits = digits << 4 | u64::from(digit);
+        count += 1;
+        if count == 16 {
+            number = u128::from(digits) << 64;
+            digits = 0;
+        }
+    }
+    let at = |place: usize| text.get(place) == Some(&b'-');
+    (count == 32 && at(8) && at(13) && at(18) && at(23)).then_some(number | u128::from(digits))
 }
 
 /// Gives out identifiers without a system call each: a random base, taken once, and a counter.
@@ -111,6 +168,30 @@ mod tests {
             assert!(seen.insert(text));
         }
         assert_ne!(FlowIds::new().next_id(), FlowIds::new().next_id());
+    }
+
+    #[test]
+    fn whatever_is_read_is_written_as_it_was() {
+        let read = |text: &str| serde_json::from_str::<FlowId>(&format!("{text:?}")).unwrap();
+        let canonical = "01234567-89ab-4def-8123-456789abcdef";
+        assert_eq!(read(canonical), FlowId::Number(0x0123_4567_89ab_4def_8123_4567_89ab_cdef));
+        for text in [
+            "01234567-89AB-4def-8123-456789abcdef",
+            "0123456-789ab-4def-8123-456789abcdef",
+            "01234567-89ab-4def-8123-456789abcde-",
+            "01234567-89ab-4def-8123-456789abcdeg",
+            "012345670890ab04def08123045678900000",
+            "------------------------------------",
+            "u1",
+        ] {
+            assert_eq!(read(text), FlowId::Text(text.into()));
+        }
+        for text in [canonical, "u1", ""] {
+            assert_eq!(read(text).to_string(), text);
+        }
+        assert_eq!(serde_json::from_str::<FlowId>("null").unwrap(), FlowId::None);
+        let wrong = serde_json::from_str::<FlowId>("7").unwrap_err().to_string();
+        assert!(wrong.starts_with("invalid type: integer `7`, expected a string"), "{wrong}");
     }
 
     #[test]

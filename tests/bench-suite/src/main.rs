@@ -12,6 +12,7 @@ mod datapath;
 mod enforce;
 mod events;
 mod floor;
+mod flows;
 mod frames;
 mod load;
 mod meminfo;
@@ -69,6 +70,12 @@ enum Work {
     Policy,
     /// Putting policy in force at that size, and what it costs a packet.
     Enforce,
+    /// Flows: saved lines and requests a second, memory, and what they cost the pods.
+    Flows {
+        /// The program to measure.
+        #[arg(long, env = "CHAINKIT_FLOWDUMP")]
+        flowdump: Option<PathBuf>,
+    },
     /// Have the kernel verify every program of these objects, and attach none.
     Load {
         /// An eBPF object with chainkit's programs.
@@ -103,14 +110,20 @@ fn work(cli: Cli) -> Result<()> {
         Some(Work::Chain) => chain::measure(&report, rounds(51)),
         Some(Work::Policy) => policy::measure(&report, rounds(5)),
         Some(Work::Enforce) => enforce::measure(&report, rounds(201)),
+        Some(Work::Flows { flowdump }) => {
+            flows::measure(&report, flowdump.as_deref(), cli.quick)?;
+            events::measure(&report, flowdump.as_deref())
+        }
         Some(Work::Load { .. }) | None => {
             cost::measure(&report, rounds(201))?;
             traffic::measure(&report, rounds(9))?;
-            events::measure(&report, std::env::var_os("CHAINKIT_FLOWDUMP").map(PathBuf::from).as_deref())?;
+            let flowdump = std::env::var_os("CHAINKIT_FLOWDUMP").map(PathBuf::from);
+            events::measure(&report, flowdump.as_deref())?;
             memory::measure(&report, rounds(21))?;
             chain::measure(&report, rounds(51))?;
             policy::measure(&report, rounds(5))?;
-            enforce::measure(&report, rounds(201))
+            enforce::measure(&report, rounds(201))?;
+            flows::measure(&report, flowdump.as_deref(), cli.quick)
         }
     }
 }

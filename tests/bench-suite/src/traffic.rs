@@ -33,7 +33,7 @@ const SECONDS: &str = "2";
 const BYTES: u64 = 3 << 30;
 /// As `flowdump` has it.
 const RING: u32 = 8 << 20;
-const IPERF_PORT: u16 = 5201;
+pub(crate) const IPERF_PORT: u16 = 5201;
 
 /// What each round gave with one setting: throughput, connections between two threads, and on one.
 struct Results {
@@ -82,7 +82,7 @@ enum InPlace {
 }
 
 /// Throughput by iperf3, or by the lab's own source and sink.
-enum Source {
+pub(crate) enum Source {
     Iperf { _server: Running },
     Lab { server: Server },
 }
@@ -197,7 +197,7 @@ fn is_there(program: &str, argument: &str) -> bool {
 }
 
 impl Source {
-    fn start(server: &Pod, any: SocketAddr) -> Result<Self> {
+    pub(crate) fn start(server: &Pod, any: SocketAddr) -> Result<Self> {
         if !is_there("iperf3", "--version") {
             return Ok(Self::Lab { server: server.run(|| tcp::sink(any))?? });
         }
@@ -206,7 +206,7 @@ impl Source {
         Ok(Self::Iperf { _server: running })
     }
 
-    const fn name(&self) -> &'static str {
+    pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::Iperf { .. } => "iperf3",
             Self::Lab { .. } => "the lab's source",
@@ -214,7 +214,7 @@ impl Source {
     }
 
     /// Gigabits of payload a second that arrive.
-    fn gigabits(&self, client: &Pod, iperf: SocketAddr) -> Result<f64> {
+    pub(crate) fn gigabits(&self, client: &Pod, iperf: SocketAddr) -> Result<f64> {
         match self {
             Self::Iperf { .. } => {
                 let arguments = ["--client", &iperf.ip().to_string(), "--time", SECONDS, "--json"];

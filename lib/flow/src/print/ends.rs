@@ -71,8 +71,23 @@ pub(super) fn push_host(flow: &Flow, side: Side, numeric: bool, out: &mut Vec<u8
         out.insert(start, b'[');
         out.push(b']');
     }
-    // Writing to memory does not fail.
-    let _ = write!(out, ":{}", end.port);
+    out.push(b':');
+    push_number(end.port, out);
+}
+
+/// Appends a number in decimal: there are two in every line, and the general way of formatting one shows in a profile.
+fn push_number(number: u32, out: &mut Vec<u8>) {
+    let mut digits = [b'0'; 10];
+    let (mut rest, mut length) = (number, 0);
+    for slot in digits.iter_mut().rev() {
+        *slot = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
+        length += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(digits.len() - length..).unwrap_or_default());
 }
 
 fn push_name(end: &End<'_>, numeric: bool, out: &mut Vec<u8>) {
@@ -132,4 +147,18 @@ pub(super) fn push_identity(flow: &Flow, side: Side, out: &mut Vec<u8>) {
         Some(name) => write!(out, " ({name})"),
         None => write!(out, " (ID:{identity})"),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_the_standard_library_does() {
+        for number in [0, 7, 10, 80, 4_711, 65_535, 999_999_999, 1_000_000_000, u32::MAX] {
+            let mut out = b":".to_vec();
+            push_number(number, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), format!(":{number}"));
+        }
+    }
 }
