@@ -100,7 +100,10 @@ fn what_is_wrong_with_an_expression_is_said_with_its_place() {
             "at column 23: there is no field \"nothing\" in _flow.extensions.value",
         ),
         ("_flow.extensions == 1", "at column 6: _flow.extensions is a message: name one of its fields"),
-        ("_flow.extensions.value.event == 1", "_flow.extensions.value.event never has a value of that type"),
+        (
+            "_flow.extensions.value.event == 1",
+            "at column 30: _flow.extensions.value.event never has a value of that type",
+        ),
         ("_flow.time > 1", "at column 6: _flow.time cannot be asked for here: use --since"),
         ("_flow.verdict", "it is no condition: its type is int, not bool"),
         ("_flow.source.namespace > 7", "found no matching overload"),
