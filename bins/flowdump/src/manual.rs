@@ -109,7 +109,9 @@ sni, latency and min_bytes. --print-raw-filters prints what all filters together
 --cel-expression takes an expression of the Common Expression Language, as Hubble does: the flow is _flow, with the fields of
 Hubble's flow.proto by their names there, and zero for what is not set; has(_flow.l7.http) asks whether it is. Enums are
 numbers, with names such as Verdict.DROPPED. A wrong field or type is an error, with its place. One that fails on a flow, such
-as by _flow.source.labels[0] where there are no labels, does not hold for it. Not to be had are time and extensions.
+as by _flow.source.labels[0] where there are no labels, does not hold for it. What Hubble has no fields for is below
+_flow.extensions.value, such as _flow.extensions.value.connection.rtt_ns > 1000000u. Time is not to be had: there are --since
+and --until.
 Expressions are of up to 4096 bytes, and at most two macros that go through a list lie within one another.",
     },
     Section {
@@ -479,7 +481,7 @@ NODE_NAME
   As --own-node.
 
 NO_COLOR
-  Set to anything: verdicts are not coloured on a terminal, unless --color always says so.",
+  Set to anything: nothing is coloured on a terminal, unless --color always says so.",
     },
     Section { title: "SEE ALSO", text: "cni-chain(1), mapstat(1), netcheck(1), polload(1), tcpdump(8)" },
 ];

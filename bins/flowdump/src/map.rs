@@ -14,7 +14,7 @@ use chainkit_cli::{Exit, Failure, Log};
 use chainkit_edges::{Budget, By, Edges, Page, Snapshot, dot, mermaid, page};
 use chainkit_flow::{Record, Time};
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::{self, Options};
 use crate::screen::Screen;
@@ -24,6 +24,10 @@ use crate::{manual, values};
 
 /// How often a map that is watched is shown.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// How long an edge of a map that is watched is shown after its last flow, and how often that is looked at.
+const IDLE: SignedDuration = SignedDuration::from_mins(10);
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// The most edges that can be asked for: as many take some 100 MiB.
 const MAX_EDGES: u64 = 100_000;
@@ -146,6 +150,8 @@ struct Map {
     output: Output,
     /// Where it is shown again each second: when next.
     due: Option<Instant>,
+    /// When it is looked next what is idle.
+    look_at: Instant,
     shown: Option<(Instant, Snapshot)>,
     screen: Option<Screen>,
     served: Option<(Arc<served::Now>, Server)>,
@@ -172,6 +178,7 @@ impl Map {
             edges: Edges::new(by, budget),
             output,
             due: ask.watch.then(|| Instant::now() + EVERY),
+            look_at: Instant::now() + LOOK_EVERY,
             shown: None,
             screen: if ask.watch && output == Output::Table { Screen::of_stdout()? } else { None },
             served: None,
@@ -190,6 +197,14 @@ impl Map {
             self.shown = Some((now, snapshot.clone()));
         }
         snapshot
+    }
+
+    /// Idle is told by the flows' own time, which may be of long ago; one that is ahead of the clock does not count.
+    fn let_go_of_idle(&mut self) {
+        let latest = self.edges.latest().map(|latest| latest.0.min(Timestamp::now()));
+        if let Some(since) = latest.and_then(|latest| latest.checked_sub(IDLE).ok()) {
+            self.edges.let_go_of_idle(Time(since));
+        }
     }
 
     fn show(&mut self, now: Instant) -> anyhow::Result<()> {
@@ -228,6 +243,10 @@ impl Report for Map {
         let now = Instant::now();
         if self.due.is_some_and(|due| now >= due) {
             self.due = Some(now + EVERY);
+            if now >= self.look_at {
+                self.look_at = now + LOOK_EVERY;
+                self.let_go_of_idle();
+            }
             self.show(now)?;
         }
         Ok(())

@@ -421,9 +421,13 @@ fn requests_and_responses_are_filtered_and_printed() {
 #[test]
 fn the_form_of_times_hosts_and_colours_is_as_asked_for() {
     let line = hubble(1, "10.0.0.1", "TCP");
+    let [host, port, identity, green, plain] = [36, 33, 35, 32, 0].map(|colour| format!("\u{1b}[{colour}m"));
     assert_eq!(
         shown(&["-r", "-", "--time-format", "rfc3339milli", "--numeric", "--color", "always"], &line),
-        "2026-11-23T00:00:01.5Z: 10.0.0.1:40000 (ID:4711) -> 10.0.0.2:80 (ID:4712) from-endpoint \u{1b}[32mFORWARDED\u{1b}[0m (TCP)\n"
+        format!(
+            "2026-11-23T00:00:01.5Z: {host}10.0.0.1{plain}:{port}40000{plain} {identity}(ID:4711){plain} -> \
+             {host}10.0.0.2{plain}:{port}80{plain} {identity}(ID:4712){plain} from-endpoint {green}FORWARDED{plain} (TCP)\n"
+        )
     );
     for never in [&["--color", "never"][..], &["--color", "auto"], &["--color", "always", "-o", "table"]] {
         assert!(!shown(&[&["-r", "-"][..], never].concat(), &line).contains('\u{1b}'), "{never:?}");

@@ -260,6 +260,15 @@ const BEGIN: &str = "\u{1b}[?1049h";
 const LEAVE: &str = "\u{1b}[?1049l";
 
 #[test]
+fn a_signal_that_is_not_waited_for_gives_the_terminal_back_too() {
+    let mut terminal = Terminal::start(&["map", "-r", "-", "-w"]);
+    terminal.until(BEGIN);
+    terminal.signal(Signal::SIGQUIT);
+    let (code, seen) = terminal.end();
+    assert_eq!((code, seen.matches(LEAVE).count()), (Some(130), 1), "{seen:?}");
+}
+
+#[test]
 fn on_a_terminal_it_is_drawn_anew_and_the_terminal_is_given_back() {
     for command in [&["top", "-r", "-", "-f"][..], &["map", "-r", "-", "-w", "--by", "pod"]] {
         for signal in [Signal::SIGINT, Signal::SIGTERM] {

@@ -3,6 +3,7 @@
 //! What can be told twice is kept by connection ([`Tracked`]) and put into edges when they are asked for; what cannot is
 //! added up. So the order of flows makes no difference, as long as nothing is beyond the [`Budget`].
 
+mod idle;
 mod join;
 mod show;
 
@@ -93,6 +94,8 @@ pub struct Edges {
     forgotten: Option<i128>,
     flows: u64,
     lost: u64,
+    /// The time of the latest flow.
+    latest: Option<Time>,
 }
 
 impl Edges {
@@ -112,7 +115,14 @@ impl Edges {
             forgotten: None,
             flows: 0,
             lost: 0,
+            latest: None,
         }
+    }
+
+    /// The time of the latest flow.
+    #[must_use]
+    pub const fn latest(&self) -> Option<Time> {
+        self.latest
     }
 
     /// Takes a record: a flow, or word of losses.
@@ -127,6 +137,7 @@ impl Edges {
 
     fn take_flow(&mut self, flow: &Flow, time: Option<Time>) {
         self.flows += 1;
+        self.latest = self.latest.max(time);
         let extra = flow.extensions.as_ref().and_then(|extensions| extensions.extra());
         let extra = extra.as_deref();
         let oriented = Oriented::new(flow, extra);
@@ -267,16 +278,7 @@ impl Edges {
     /// Lets go of a quarter of the connections: those that are over, then those that were quiet longest. What they have
     /// counted stays with their edges.
     fn forget(&mut self) {
-        for tuple in quietest(&self.tracked) {
-            let Some(tracked) = self.tracked.remove(&tuple) else { continue };
-            let beginnings = tracked.client.beginnings().chain(tracked.server.beginnings());
-            self.forgotten = self.forgotten.into_iter().chain(beginnings).max();
-            if let Some(edge) = self.edges.get_mut(tracked.edge) {
-                edge.tally.add(&tracked.tally);
-                edge.sums.add(tracked.sums(tuple.protocol));
-                edge.knows_connections |= tracked.knows_connections();
-            }
-        }
+        self.settle(quietest(&self.tracked));
     }
 }
 

@@ -7,7 +7,8 @@ would show, live or of saved lines, also those of several nodes after one anothe
     cat node-1.jsonl node-2.jsonl | flowdump map -r -
 
 Without --watch the map is shown once, when the flows end (-r, --duration, --first, Ctrl-C). With it, a table on a terminal
-is drawn anew each second, and in a pipe the whole map is written each second, each line of JSON with its time.
+is drawn anew each second, and in a pipe the whole map is written each second, each line of JSON with its time. An edge
+without a flow for ten minutes goes then; what speaks again later is counted from there.
 
 A node is what pods belong to (NS/NAME), a pod (NS/NAME), a namespace, a service (svc:NS/NAME, where the backend is not known
 or --by service), an external peer by the first of its DNS names or else by its address, one of Hubble's reserved entities

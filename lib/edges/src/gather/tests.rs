@@ -310,3 +310,30 @@ proptest! {
         prop_assert!(bytes(&told[..cut.min(told.len())]) <= bytes(&told));
     }
 }
+
+#[test]
+fn what_was_idle_for_long_is_let_go_of_and_what_is_left_counts_on() {
+    let outside = |second| Told { server: ("1.1.1.1", 443), second, ..Told::web_to_db(true, "active", 100, 900) };
+    let inside = |to| Told { second: 30, ..Told::web_to_db(true, "active", to, 0) };
+    let take = |edges: &mut Edges, told: &Told| {
+        edges.take(&parse(told.value().to_string().as_bytes()).unwrap().unwrap());
+    };
+    let mut edges = Edges::new(By::Workload, Budget { externals: 1, ..Budget::default() });
+    take(&mut edges, &outside(1));
+    take(&mut edges, &inside(500));
+    assert_eq!(edges.snapshot().edges.len(), 2);
+    let since = |text: &str| Time(text.parse().unwrap());
+    edges.let_go_of_idle(since("2026-11-23T00:01:01Z"));
+    assert_eq!(edges.snapshot().edges.len(), 2, "the last flow was at that time");
+    edges.let_go_of_idle(since("2026-11-23T00:01:10Z"));
+    assert_eq!((edges.nodes.len(), edges.tracked.len(), edges.externals, edges.ports.len()), (2, 1, 0, 1));
+    take(&mut edges, &inside(700));
+    let edge = only(edges.snapshot().edges);
+    assert_eq!((edge.dst.as_str(), edge.bytes_to, edge.flows, edge.partial), ("shop/db", Some(700), 2, false));
+    // Another external peer finds room, and one that speaks again counts from there.
+    take(&mut edges, &Told { to: 150, ..outside(1) });
+    let again = edges.snapshot().edges.into_iter().find(|edge| edge.dst == "1.1.1.1").unwrap();
+    assert_eq!((again.bytes_to, again.flows, again.partial), (Some(0), 1, true));
+    edges.let_go_of_idle(since("2026-11-23T00:02:00Z"));
+    assert!(edges.snapshot().edges.is_empty() && edges.nodes.is_empty() && edges.places.is_empty());
+}

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::ports;
+use super::{CYAN, MAGENTA, PLAIN, YELLOW, ports};
 use crate::model::{Endpoint, Flow};
 use crate::resolve::Service;
 use crate::text::{Lenient, Mac, push_visible};
@@ -53,26 +53,41 @@ fn end(flow: &Flow, side: Side) -> End<'_> {
 
 /// Appends `NAMESPACE/POD:PORT`, or what takes its place: the service, DNS names, the address; without IP the Ethernet
 /// address. Where only numbers are wanted it is always the address.
-pub(super) fn push_host(flow: &Flow, side: Side, numeric: bool, out: &mut Vec<u8>) {
+pub(super) fn push_host(flow: &Flow, side: Side, numeric: bool, colour: bool, out: &mut Vec<u8>) {
     let end = end(flow, side);
     if flow.ip.is_none() {
         if let Some(mac) = end.mac {
-            push_visible(out, &mac.to_string());
+            paint(colour.then_some(CYAN), out, |out| push_visible(out, &mac.to_string()));
         }
         return;
     }
     let start = out.len();
     push_name(&end, numeric, out);
-    if end.port == 0 {
-        return;
-    }
+    let host = out.get(start..).unwrap_or_default();
+    let has_name = !host.is_empty();
     // As net.JoinHostPort of Go.
-    if out.get(start..).is_some_and(|host| host.contains(&b':') || host.contains(&b'%')) {
+    let brackets = end.port != 0 && (host.contains(&b':') || host.contains(&b'%'));
+    if colour && has_name {
+        out.splice(start..start, CYAN.iter().copied());
+        out.extend_from_slice(PLAIN);
+    }
+    if brackets {
         out.insert(start, b'[');
         out.push(b']');
     }
-    out.push(b':');
-    push_number(end.port, out);
+    if end.port != 0 {
+        out.push(b':');
+        paint(colour.then_some(YELLOW), out, |out| push_number(end.port, out));
+    }
+}
+
+/// Appends something in a colour, if there is one.
+fn paint(colour: Option<&[u8]>, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(colour.unwrap_or_default());
+    write(out);
+    if colour.is_some() {
+        out.extend_from_slice(PLAIN);
+    }
 }
 
 /// Appends a number in decimal: there are two in every line, and the general way of formatting one shows in a profile.
@@ -137,16 +152,19 @@ pub(crate) const RESERVED: [&str; 11] = [
 
 /// Appends the security identity, such as ` (host)` or ` (ID:4711)`; nothing where there is none, which Hubble tells as
 /// `(unknown)`: chainkit gives pods no identities.
-pub(super) fn push_identity(flow: &Flow, side: Side, out: &mut Vec<u8>) {
+pub(super) fn push_identity(flow: &Flow, side: Side, colour: bool, out: &mut Vec<u8>) {
     let identity = end(flow, side).endpoint.map_or(0, |endpoint| endpoint.identity);
     if identity == 0 {
         return;
     }
     let reserved = usize::try_from(identity).ok().and_then(|identity| RESERVED.get(identity));
-    let _ = match reserved {
-        Some(name) => write!(out, " ({name})"),
-        None => write!(out, " (ID:{identity})"),
-    };
+    out.push(b' ');
+    paint(colour.then_some(MAGENTA), out, |out| {
+        let _ = match reserved {
+            Some(name) => write!(out, "({name})"),
+            None => write!(out, "(ID:{identity})"),
+        };
+    });
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub struct PrinterOptions {
     pub policy_names: bool,
     /// Whether addresses are printed in place of names.
     pub numeric: bool,
-    /// Whether verdicts are coloured; in a table and in JSON they never are.
+    /// Whether hosts, ports, identities and verdicts are coloured, as Hubble does; in a table and in JSON they never are.
     pub colour: bool,
 }
 
@@ -70,6 +70,8 @@ pub struct Printer {
 const GREEN: &[u8] = b"\x1b[32m";
 const RED: &[u8] = b"\x1b[31m";
 const YELLOW: &[u8] = b"\x1b[33m";
+const CYAN: &[u8] = b"\x1b[36m";
+const MAGENTA: &[u8] = b"\x1b[35m";
 const PLAIN: &[u8] = b"\x1b[0m";
 
 impl Printer {
@@ -128,21 +130,21 @@ impl Printer {
             Some(true) => (ends::DESTINATION, " <- ", ends::SOURCE),
             None => (ends::SOURCE, " <> ", ends::DESTINATION),
         };
-        let numeric = self.options.numeric;
-        ends::push_host(flow, first, numeric, out);
-        ends::push_identity(flow, first, out);
+        let PrinterOptions { numeric, colour, .. } = self.options;
+        ends::push_host(flow, first, numeric, colour, out);
+        ends::push_identity(flow, first, colour, out);
         out.extend_from_slice(arrow.as_bytes());
-        ends::push_host(flow, second, numeric, out);
-        ends::push_identity(flow, second, out);
+        ends::push_host(flow, second, numeric, colour, out);
+        ends::push_identity(flow, second, colour, out);
         out.push(b' ');
         push_type(flow, out);
         out.push(b' ');
-        push_verdict(flow, self.options.colour, out);
+        push_verdict(flow, colour, out);
         decided::push_decided_by(flow, self.options.policy_names, out);
         out.extend_from_slice(b" (");
         push_summary(flow, out);
         out.push(b')');
-        end_line(out, start);
+        end_line(out, start, colour);
     }
 
     fn dict(&self, flow: &Flow, out: &mut Vec<u8>) {
@@ -154,17 +156,17 @@ impl Printer {
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(b": ");
             write(out);
-            end_line(out, start);
+            end_line(out, start, self.options.colour);
         };
-        let PrinterOptions { time_format, numeric, .. } = self.options;
+        let PrinterOptions { time_format, numeric, colour, .. } = self.options;
         field("  TIMESTAMP", &|out| stamp::push(flow.time, time_format, out));
         if self.options.node_name {
             field("       NODE", &|out| push_visible(out, &flow.node_name));
         }
-        field("     SOURCE", &|out| ends::push_host(flow, ends::SOURCE, numeric, out));
-        field("DESTINATION", &|out| ends::push_host(flow, ends::DESTINATION, numeric, out));
+        field("     SOURCE", &|out| ends::push_host(flow, ends::SOURCE, numeric, colour, out));
+        field("DESTINATION", &|out| ends::push_host(flow, ends::DESTINATION, numeric, colour, out));
         field("       TYPE", &|out| push_type(flow, out));
-        field("    VERDICT", &|out| push_verdict(flow, self.options.colour, out));
+        field("    VERDICT", &|out| push_verdict(flow, colour, out));
         let by = if decided::is_denied(flow) { "  DENIED BY" } else { " ALLOWED BY" };
         match decided::told(flow) {
             Told::By(text) => field(by, &|out| out.extend_from_slice(&text)),
@@ -186,8 +188,8 @@ impl Printer {
         if node_name {
             cell(&|out| push_visible(out, &flow.node_name));
         }
-        cell(&|out| ends::push_host(flow, ends::SOURCE, numeric, out));
-        cell(&|out| ends::push_host(flow, ends::DESTINATION, numeric, out));
+        cell(&|out| ends::push_host(flow, ends::SOURCE, numeric, false, out));
+        cell(&|out| ends::push_host(flow, ends::DESTINATION, numeric, false, out));
         cell(&|out| push_type(flow, out));
         cell(&|out| {
             push_verdict(flow, false, out);
@@ -227,17 +229,20 @@ impl Printer {
     }
 }
 
-/// Ends the line that began at `start`.
-fn end_line(out: &mut Vec<u8>, start: usize) {
-    cut(out, start, MAX_TEXT_LINE);
+/// Ends the line that began at `start`, in no colour.
+fn end_line(out: &mut Vec<u8>, start: usize, colour: bool) {
+    let reserved = if colour { PLAIN.len() } else { 0 };
+    if cut(out, start, MAX_TEXT_LINE - reserved) && colour {
+        out.extend_from_slice(PLAIN);
+    }
     out.push(b'\n');
 }
 
-/// Cuts what began at `start` to less than `limit` bytes.
-fn cut(out: &mut Vec<u8>, start: usize, limit: usize) {
+/// Cuts what began at `start` to less than `limit` bytes; true if it was longer.
+fn cut(out: &mut Vec<u8>, start: usize, limit: usize) -> bool {
     const MARK: &[u8] = "…".as_bytes();
     if out.len() - start < limit {
-        return;
+        return false;
     }
     let mut end = start + limit - 1 - MARK.len();
     // Not within a character: bytes of one after its first have the form 10xxxxxx.
@@ -246,6 +251,7 @@ fn cut(out: &mut Vec<u8>, start: usize, limit: usize) {
     }
     out.truncate(end);
     out.extend_from_slice(MARK);
+    true
 }
 
 /// What kind of flow it is, in Hubble's words.

@@ -190,12 +190,39 @@ fn no_line_is_longer_than_64_kib() {
 }
 
 #[test]
-fn only_verdicts_are_coloured_and_only_when_asked() {
+fn colours_are_those_of_hubble_and_only_where_they_are_asked_for() {
     assert!(!compact(|_| ()).contains('\u{1b}'));
     let options = PrinterOptions { colour: true, ..PrinterOptions::default() };
-    assert!(printed(options, &[record(|_| ())]).contains(" \u{1b}[31mDROPPED\u{1b}[0m ("));
+    let [host, port, identity, red, plain] = [36, 33, 35, 31, 0].map(|colour| format!("\u{1b}[{colour}m"));
+    assert_eq!(
+        printed(options, &[record(|_| ())]),
+        format!(
+            "Jan  1 00:20:34.567: {host}1.1.1.1{plain}:{port}31793{plain} {identity}(health){plain} -> \
+             {host}2.2.2.2{plain}:{port}8080{plain} {identity}(ID:12345){plain} Policy denied {red}DROPPED{plain} \
+             (TCP Flags: SYN)\n"
+        )
+    );
+    let six =
+        |flow: &mut Flow| flow.ip = serde_json::from_str(r#"{"source":"fd00::1","destination":"fd00::2"}"#).unwrap();
+    let brackets = printed(options, &[record(six)]);
+    assert!(brackets.contains(&format!(" [{host}fd00::1{plain}]:{port}31793{plain} ")), "{brackets:?}");
+    let dict = printed(PrinterOptions { format: Format::Dict, ..options }, &[record(|_| ())]);
+    assert!(dict.contains(&format!("     SOURCE: {host}1.1.1.1{plain}:{port}31793{plain}\n")), "{dict:?}");
     let options = PrinterOptions { format: Format::Table, ..options };
     assert!(!printed(options, &[record(|_| ())]).contains('\u{1b}'));
+}
+
+#[test]
+fn a_line_that_is_cut_ends_in_no_colour() {
+    let options = PrinterOptions { colour: true, ..PrinterOptions::default() };
+    let long = |flow: &mut Flow| flow.source_names = vec!["n".repeat(2 * MAX_TEXT_LINE)];
+    let line = printed(options, &[record(long)]);
+    assert!(
+        line.len() <= MAX_TEXT_LINE && line.ends_with("n…\u{1b}[0m\n"),
+        "{} {:?}",
+        line.len(),
+        &line[line.len() - 20..]
+    );
 }
 
 /// Denied by the isolation of two policies, at the pod it was sent to.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::extra;
 use crate::drop_reason::DropReason;
 use crate::enums::{FlowType, IpVersion, L7FlowType, ObservationPoint, TrafficDirection, Verdict};
 use crate::layer4::{Icmp, Layer4, Ports, Tcp, TcpFlags};
@@ -93,7 +94,10 @@ pub(super) fn message(flow: &Flow, path: &str) -> Option<bool> {
         "trace_context" => flow.trace_context.is_some(),
         "trace_context.parent" => flow.trace_context.as_ref().is_some_and(|context| context.parent.is_some()),
         "ip_trace_id" => flow.ip_trace_id.is_some(),
-        _ => return None,
+        _ => {
+            let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+            return if first == "extensions" { extra::message(flow, rest) } else { None };
+        }
     })
 }
 
@@ -143,6 +147,7 @@ pub(super) fn field<'a>(flow: &'a Flow, path: &str) -> Option<Field<'a>> {
         ("destination_service", _) => return service(flow.destination_service.as_ref(), rest),
         ("l4", _) => return layer4(flow.l4, rest),
         ("l7", _) => return layer7(flow, rest),
+        ("extensions", _) => return extra::field(flow, rest),
         ("ethernet", "source") => written(flow.ethernet.as_ref().and_then(|ethernet| ethernet.source.as_ref())),
         ("ethernet", "destination") => {
             written(flow.ethernet.as_ref().and_then(|ethernet| ethernet.destination.as_ref()))

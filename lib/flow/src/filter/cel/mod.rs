@@ -7,6 +7,7 @@
 //! Before it is evaluated, `_flow.a.b` becomes one variable, so that a flow is never copied into a tree of values, and
 //! a field that there is not is found at once.
 
+mod extra;
 mod fields;
 
 use std::collections::HashMap;
@@ -340,7 +341,6 @@ fn no_such_field(names: &[&str]) -> String {
     let name = names.get(known).copied().unwrap_or_default();
     match name {
         "time" => format!("{FLOW}.time cannot be asked for here: use --since and --until"),
-        "extensions" => format!("{FLOW}.extensions cannot be asked for here: there are --min-bytes and --sni"),
         _ => format!("there is no field {name:?} in {}", of.join(".")),
     }
 }

@@ -13,7 +13,11 @@ fn flow() -> Flow {
             "headers":[{"key":"Server","value":"x"}]}},
         "event_type":{"type":1,"sub_type":133},"traffic_direction":"EGRESS",
         "egress_denied_by":[{"name":"deny","namespace":"shop"}],
-        "trace_context":{"parent":{"trace_id":"abc"}}}"#,
+        "trace_context":{"parent":{"trace_id":"abc"}},
+        "extensions":{"@type":"type.googleapis.com/google.protobuf.Struct","value":{"event":"denied","count":7,
+            "reason":"policy","connection":{"state":"established","tx_bytes":5000000000,"rtt_ns":2000000},
+            "decided_by":{"direction":"egress","action":"isolated","tier":"NetworkPolicy"},
+            "l7":{"protocol":"grpc","grpc":{"service":"shop.Cart","status":14}}}}}"#,
     )
     .unwrap()
 }
@@ -51,6 +55,11 @@ fn fields_are_named_and_typed_as_in_the_protobuf_definition() {
         "has(_flow.source.namespace) && !has(_flow.source.cluster_name)",
         "_flow.destination.pod_name == '' && _flow.l7.dns.query == '' && size(_flow.destination.labels) == 0",
         "_flow.source.identity == 4711u ? true : false",
+        "_flow.extensions.value.event == 'denied' && _flow.extensions.value.count == 7",
+        "_flow.extensions.value.connection.tx_bytes > 1000000000u && _flow.extensions.value.connection.rtt_ns == 2000000u",
+        "_flow.extensions.value.l7.grpc.status == 14 && _flow.extensions.value.l7.grpc.service.startsWith('shop.')",
+        "_flow.extensions.value.l7.stream == 0 && _flow.extensions.value.l7.grpc.status > 0u && _flow.extensions.value.decided_by.action == 'isolated'",
+        "has(_flow.extensions.value.l7.grpc) && !has(_flow.extensions.value.l7.tls) && has(_flow.extensions)",
         "true || _flow.destination.labels[0] == 'x'",
     ] {
         assert!(holds(yes), "{yes}");
@@ -86,6 +95,15 @@ fn what_is_wrong_with_an_expression_is_said_with_its_place() {
         ("_flow.verdict == 'DROPPED'", "at column 15: _flow.verdict never has a value of that type: it is an enum"),
         ("_flow.source.namespace == 7", "at column 24: _flow.source.namespace never has"),
         ("verdict == 1", "at column 1: there is no variable \"verdict\""),
+        (
+            "_flow.extensions.value.nothing == 1",
+            "at column 23: there is no field \"nothing\" in _flow.extensions.value",
+        ),
+        ("_flow.extensions == 1", "at column 6: _flow.extensions is a message: name one of its fields"),
+        (
+            "_flow.extensions.value.event == 1",
+            "at column 30: _flow.extensions.value.event never has a value of that type",
+        ),
         ("_flow.time > 1", "at column 6: _flow.time cannot be asked for here: use --since"),
         ("_flow.verdict", "it is no condition: its type is int, not bool"),
         ("_flow.source.namespace > 7", "found no matching overload"),
