@@ -196,7 +196,7 @@ impl<'a> Btf<'a> {
             bits = bits.checked_add(offset)?;
             number = next;
         }
-        (bits % 8 == 0).then_some(bits / 8)
+        bits.is_multiple_of(8).then_some(bits / 8)
     }
 
     /// The offset of a member in bits, and its type; members of unnamed members are its own.
