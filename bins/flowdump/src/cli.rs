@@ -407,7 +407,7 @@ impl Options {
             && source.read.is_none()
             && !source.l7
         {
-            log.warning(&format!("--{flag} asks for requests and responses, which are told with --l7 alone: add --l7"));
+            log.warning(format!("--{flag} asks for requests and responses, which are told with --l7 alone: add --l7"));
         }
         Ok(Self {
             attach: source.attach,
