@@ -136,10 +136,13 @@ fn dropped(ctx: &BtfTracePointContext) -> Option<()> {
     Some(())
 }
 
-/// Whether it is a TCP segment that carries nothing and opens nothing.
+/// Whether it is a TCP segment that carries nothing and opens nothing; or ICMPv6, each message of which Linux before 6.3 throws away without
+/// a reason once it has taken it in.
 #[inline(always)]
 fn is_spent(key: &DropKey, facts: &DropFacts) -> bool {
-    key.protocol == TCP && facts.transport != 0 && facts.payload == 0 && facts.tcp_flags & tcp::SYN == 0
+    const ICMPV6: u8 = 58;
+    key.protocol == ICMPV6
+        || key.protocol == TCP && facts.transport != 0 && facts.payload == 0 && facts.tcp_flags & tcp::SYN == 0
 }
 
 /// An argument that is an address, as a number: with one that may be null the verifier lets nobody reckon.

@@ -154,7 +154,7 @@ pub const DROP_AGAIN_NS: u64 = 1_000_000_000;
 pub mod quiet {
     /// Nobody misses it.
     pub const NO_FAULT: u32 = 1;
-    /// Nothing: a TCP segment without payload that opens nothing may have been taken in for all that is known, and nobody misses it.
+    /// Nothing: ICMPv6, or a TCP segment without payload that opens nothing, may have been taken in for all that is known, and nobody misses it.
     pub const VAGUE: u32 = 2;
 }
 

@@ -16,7 +16,8 @@ and is_reply is left out, since nobody knows. The compact form says, for one:
 
 Of the same packets (ends, ports, reason, function) the first is told at once, and the others once a second, counted in value.count.
 Not told, without --drops=all, are reasons by which nobody misses anything: a packet for another host or filtered out by a packet socket, bytes
-that were there already, a queue that is emptied with its socket; and TCP segments without payload for which the kernel gives no reason.
+that were there already, a queue that is emptied with its socket; and TCP segments without payload, and ICMPv6, for which the kernel gives no
+reason.
 
 Names of reasons differ between kernels. Linux 5.17 is the first to tell any, and few before 5.19: on older ones the reason is unknown.
 It takes CAP_PERFMON beside CAP_BPF; and for functions CAP_SYSLOG, for pods' namespaces CAP_SYS_ADMIN and CAP_SYS_PTRACE.
