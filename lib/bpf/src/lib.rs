@@ -13,6 +13,7 @@ mod datapath;
 mod endpoint;
 mod entering;
 mod error;
+mod health;
 mod lasting;
 mod lease;
 mod lockfile;
