@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_flowdump_global_optspecs
-    string join \n attach= r/read= f/follow pods= api kubeconfig= context= per-packet drops= l7 l7-memory= show-secrets buffer= own-node= root= first= last= since= until= duration= pod= from-pod= to-pod= n/namespace= from-namespace= to-namespace= service= from-service= to-service= workload= from-workload= to-workload= l/label= from-label= to-label= identity= from-identity= to-identity= cluster= from-cluster= to-cluster= ip= from-ip= to-ip= snat-ip= fqdn= from-fqdn= to-fqdn= port= from-port= to-port= protocol= tcp-flags= ip-version= t/type= verdict= drop-reason-desc= policy= traffic-direction= interface= node-name= node-label= uuid= trace-id= ip-trace-id= http-status= http-method= http-path= http-url= http-header= dns-query= sni= latency= min-bytes= cel-expression= A/all-namespaces from-all-namespaces to-all-namespaces 4/ipv4 6/ipv6 encrypted unencrypted reply= not allowlist= denylist= o/output= j print-node-name print-policy-names time-format= numeric color= print-raw-filters aggregate-by= interval= max-groups= strict fail-on-loss log= h/help V/version
+    string join \n attach= r/read= f/follow pods= api kubeconfig= context= per-packet drops= tcp-health l7 l7-memory= show-secrets buffer= own-node= root= first= last= since= until= duration= pod= from-pod= to-pod= n/namespace= from-namespace= to-namespace= service= from-service= to-service= workload= from-workload= to-workload= l/label= from-label= to-label= identity= from-identity= to-identity= cluster= from-cluster= to-cluster= ip= from-ip= to-ip= snat-ip= fqdn= from-fqdn= to-fqdn= port= from-port= to-port= protocol= tcp-flags= ip-version= t/type= verdict= drop-reason-desc= policy= traffic-direction= interface= node-name= node-label= uuid= trace-id= ip-trace-id= http-status= http-method= http-path= http-url= http-header= dns-query= sni= latency= min-bytes= cel-expression= A/all-namespaces from-all-namespaces to-all-namespaces 4/ipv4 6/ipv6 encrypted unencrypted reply= not allowlist= denylist= o/output= j print-node-name print-policy-names time-format= numeric color= print-raw-filters aggregate-by= interval= max-groups= strict fail-on-loss log= h/help V/version
 end
 
 function __fish_flowdump_needs_command
@@ -124,6 +124,7 @@ json\t'A JSON object a line, of level, message and, where one is known, remedy'"
 complete -c flowdump -n "__fish_flowdump_needs_command" -s f -l follow -d 'Go on as flows come; live that is so anyway, with -r it follows a growing file'
 complete -c flowdump -n "__fish_flowdump_needs_command" -l api -d 'Ask the API server: the kubeconfig\'s, or in a pod the cluster\'s own'
 complete -c flowdump -n "__fish_flowdump_needs_command" -l per-packet -d 'Tell every packet, not only the first ones and what changes'
+complete -c flowdump -n "__fish_flowdump_needs_command" -l tcp-health -d 'Follow how TCP connections fare: what is sent again or out of order, closed windows, resets, round trips'
 complete -c flowdump -n "__fish_flowdump_needs_command" -l l7 -d 'Decode what connections carry, on any port: HTTP, gRPC, DNS, and names that TLS and QUIC begin with'
 complete -c flowdump -n "__fish_flowdump_needs_command" -l show-secrets -d 'Show credentials, cookies and values in queries, which are masked otherwise'
 complete -c flowdump -n "__fish_flowdump_needs_command" -s A -l all-namespaces -d 'Take a pod or service without namespace for one of any, not of default'
@@ -143,10 +144,114 @@ complete -c flowdump -n "__fish_flowdump_needs_command" -l strict -d 'With -r, e
 complete -c flowdump -n "__fish_flowdump_needs_command" -l fail-on-loss -d 'End with exit code 1 if events were lost'
 complete -c flowdump -n "__fish_flowdump_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c flowdump -n "__fish_flowdump_needs_command" -s V -l version -d 'Print version'
+complete -c flowdump -n "__fish_flowdump_needs_command" -f -a "health" -d 'Which edges fare worst now, and why'
 complete -c flowdump -n "__fish_flowdump_needs_command" -f -a "map" -d 'Who talks to whom, as a map'
 complete -c flowdump -n "__fish_flowdump_needs_command" -f -a "metrics" -d 'Flows as metrics, for Prometheus'
 complete -c flowdump -n "__fish_flowdump_needs_command" -f -a "top" -d 'Who does most now'
 complete -c flowdump -n "__fish_flowdump_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l by -d 'What the ends of edges are' -r -f -a "workload\t'What pods belong to, such as a Deployment'
+pod\t'Pods'
+namespace\t'Namespaces'
+service\t'Services where they are known, else workloads'"
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l top -d 'The most edges that are shown; others are counted' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l interval -d 'How often it is shown; live 5s, with -r once at the end' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -s o -l output -d 'Form of the output; without it table on a terminal, else jsonl' -r -f -a "table\t'A line for each finding; live on a terminal a screen that is drawn anew'
+json\t'The same as jsonl'
+jsonl\t'A JSON object each time, a line each'"
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l attach -d 'Attach the datapath while this runs, where nothing else has: to a pod (NS/POD), a host-side interface, or all' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -s r -l read -d 'Read saved lines from this file, or from stdin (-)' -r -F
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l pods -d 'Take names from this file, folder or FIFO, or from stdin (-): what kubectl get pods,services,nodes,namespaces -A -o json prints, or a watch. May be given again' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l kubeconfig -d 'The kubeconfig, instead of $KUBECONFIG and ~/.kube/config' -r -F
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l context -d 'The context of the kubeconfig, instead of its current one' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l drops -d 'Tell packets of pods that the kernel drops as well, wherever and for whatever reason; all adds those that are no fault' -r -f -a "fault\t'Those that are a fault, or may be'
+all\t'Also those of which the kernel says that nobody misses them'"
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l l7-memory -d 'Memory that decoding may take, over all connections' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l buffer -d 'Size of the ring buffer between kernel and this program' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l own-node -d 'Name of this node; without it $NODE_NAME, else the host name' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l root -d 'Put this directory in front of all paths of the host' -r -F
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l first -d 'End after this many flows' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l last -d 'The last N flows; live, of the connection tables' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l since -d 'Flows since this time (RFC 3339), or since so long ago (5m); live, of the connection tables' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l until -d 'Flows until this time, or until so long ago' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l duration -d 'End after this time' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l pod -d 'Flows of pods whose name begins so; NS/ is every pod of a namespace, /POD any' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l from-pod -d 'Flows that come from such pods' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l to-pod -d 'Flows that go to such pods' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -s n -l namespace -d 'Flows of a namespace' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l from-namespace -d 'Flows that come from a namespace' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l to-namespace -d 'Flows that go to a namespace' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l service -d 'Flows of virtual addresses of services whose name begins so' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l from-service -d 'Flows that come from such addresses' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l to-service -d 'Flows that go to such addresses' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l workload -d 'Flows of pods of a workload, such as Deployment/web; KIND/ is any of a kind' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l from-workload -d 'Flows that come from such pods' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l to-workload -d 'Flows that go to such pods' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -s l -l label -d 'Flows of pods that a label selector means, such as app=web,tier!=db' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l from-label -d 'Flows that come from such pods' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l to-label -d 'Flows that go to such pods' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l identity -d 'Flows of a security identity: a number, or one of host, world, remote-node, ...' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l from-identity -d 'Flows that come from it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l to-identity -d 'Flows that go to it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l cluster -d 'Flows of pods of a cluster; * is any text' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l from-cluster -d 'Flows that come from it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l to-cluster -d 'Flows that go to it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l ip -d 'Flows of an IP address or CIDR' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l from-ip -d 'Flows that come from it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l to-ip -d 'Flows that go to it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l snat-ip -d 'Flows whose source address was translated to it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l fqdn -d 'Flows of a DNS name; * is any text, as in *.example.com' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l from-fqdn -d 'Flows that come from it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l to-fqdn -d 'Flows that go to it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l port -d 'Flows of a port, or of a range such as 8000-8100' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l from-port -d 'Flows that come from it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l to-port -d 'Flows that go to it' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l protocol -d 'Flows of tcp, udp, sctp, icmp, icmpv4, icmpv6, dns, http, grpc, tls, quic or kafka' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l tcp-flags -d 'Packets with all of these TCP flags, such as syn,ack' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l ip-version -d 'Flows of IP version 4 or 6, or of none' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -s t -l type -d 'Flows of drop, trace, l7, policy-verdict, capture or trace-sock, such as trace:to-endpoint' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l verdict -d 'Flows that were FORWARDED or DROPPED, or are dropped but for AUDIT mode' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l drop-reason-desc -d 'Flows that were dropped for this, such as POLICY_DENIED' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l policy -d 'Flows that this policy allowed or denied; /NAME is one of the cluster, NAME any' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l traffic-direction -d 'Flows of connections opened to a pod (ingress) or by it (egress)' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l interface -d 'Flows that were seen at this interface' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l node-name -d 'Flows that were seen by this node; * is any text' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l node-label -d 'Flows that were seen by nodes that a label selector means' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l uuid -d 'The flow with this identifier' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l trace-id -d 'Flows of requests of this trace' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l ip-trace-id -d 'Flows whose IP option bears this trace' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l http-status -d 'HTTP responses of a status such as 404, or of all that begin so: 5+' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l http-method -d 'HTTP of this method' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l http-path -d 'HTTP whose path matches' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l http-url -d 'HTTP whose URL matches' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l http-header -d 'HTTP with this header; without name or value any is meant' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l dns-query -d 'DNS that asks for a name that matches' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l sni -d 'TLS and QUIC whose client says this server name; * is any text' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l latency -d 'Responses that took so long: 10ms or more, \'>10ms\', \'<=1s\', \'>1ms,<5ms\'' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l min-bytes -d 'Flows of connections that carry as many bytes so far, such as 10MiB' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l cel-expression -d 'Flows for which a CEL expression holds, such as \'_flow.l4.TCP.destination_port > 1024u\'' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l reply -d 'Replies; --reply=false: what is none' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l allowlist -d 'Flows that a FlowFilter of Hubble\'s means, besides those of the filters above' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l denylist -d 'Leave out flows that a FlowFilter means' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l log -d 'Form of messages on stderr' -r -f -a "text\t'NAME: message'
+json\t'A JSON object a line, of level, message and, where one is known, remedy'"
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -s j -d 'The same as -o jsonl'
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l strict -d 'With -r, end at the first bad line with exit code 2'
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l fail-on-loss -d 'End with exit code 1 if events were lost'
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -s f -l follow -d 'Go on as flows come; live that is so anyway, with -r it follows a growing file'
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l api -d 'Ask the API server: the kubeconfig\'s, or in a pod the cluster\'s own'
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l per-packet -d 'Tell every packet, not only the first ones and what changes'
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l tcp-health -d 'Follow how TCP connections fare: what is sent again or out of order, closed windows, resets, round trips'
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l l7 -d 'Decode what connections carry, on any port: HTTP, gRPC, DNS, and names that TLS and QUIC begin with'
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l show-secrets -d 'Show credentials, cookies and values in queries, which are masked otherwise'
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -s A -l all-namespaces -d 'Take a pod or service without namespace for one of any, not of default'
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l from-all-namespaces -d 'The same for where flows come from'
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l to-all-namespaces -d 'The same for where flows go to'
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -s 4 -l ipv4 -d 'The same as --ip-version 4'
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -s 6 -l ipv6 -d 'The same as --ip-version 6'
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l encrypted -d 'Flows that were encrypted between nodes'
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l unencrypted -d 'Flows that were not'
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l not -d 'Leave out what the next filter means'
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l by -d 'What the nodes of the map are' -r -f -a "workload\t'What pods belong to, such as a Deployment'
 pod\t'Pods'
 namespace\t'Namespaces'
@@ -243,6 +348,7 @@ complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l fail-on-loss -
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -s f -l follow -d 'Go on as flows come; live that is so anyway, with -r it follows a growing file'
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l api -d 'Ask the API server: the kubeconfig\'s, or in a pod the cluster\'s own'
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l per-packet -d 'Tell every packet, not only the first ones and what changes'
+complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l tcp-health -d 'Follow how TCP connections fare: what is sent again or out of order, closed windows, resets, round trips'
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l l7 -d 'Decode what connections carry, on any port: HTTP, gRPC, DNS, and names that TLS and QUIC begin with'
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -l show-secrets -d 'Show credentials, cookies and values in queries, which are masked otherwise'
 complete -c flowdump -n "__fish_flowdump_using_subcommand map" -s A -l all-namespaces -d 'Take a pod or service without namespace for one of any, not of default'
@@ -339,6 +445,7 @@ complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l fail-on-lo
 complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -s f -l follow -d 'Go on as flows come; live that is so anyway, with -r it follows a growing file'
 complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l api -d 'Ask the API server: the kubeconfig\'s, or in a pod the cluster\'s own'
 complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l per-packet -d 'Tell every packet, not only the first ones and what changes'
+complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l tcp-health -d 'Follow how TCP connections fare: what is sent again or out of order, closed windows, resets, round trips'
 complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l l7 -d 'Decode what connections carry, on any port: HTTP, gRPC, DNS, and names that TLS and QUIC begin with'
 complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -l show-secrets -d 'Show credentials, cookies and values in queries, which are masked otherwise'
 complete -c flowdump -n "__fish_flowdump_using_subcommand metrics" -s A -l all-namespaces -d 'Take a pod or service without namespace for one of any, not of default'
@@ -448,6 +555,7 @@ complete -c flowdump -n "__fish_flowdump_using_subcommand top" -l fail-on-loss -
 complete -c flowdump -n "__fish_flowdump_using_subcommand top" -s f -l follow -d 'Go on as flows come; live that is so anyway, with -r it follows a growing file'
 complete -c flowdump -n "__fish_flowdump_using_subcommand top" -l api -d 'Ask the API server: the kubeconfig\'s, or in a pod the cluster\'s own'
 complete -c flowdump -n "__fish_flowdump_using_subcommand top" -l per-packet -d 'Tell every packet, not only the first ones and what changes'
+complete -c flowdump -n "__fish_flowdump_using_subcommand top" -l tcp-health -d 'Follow how TCP connections fare: what is sent again or out of order, closed windows, resets, round trips'
 complete -c flowdump -n "__fish_flowdump_using_subcommand top" -l l7 -d 'Decode what connections carry, on any port: HTTP, gRPC, DNS, and names that TLS and QUIC begin with'
 complete -c flowdump -n "__fish_flowdump_using_subcommand top" -l show-secrets -d 'Show credentials, cookies and values in queries, which are masked otherwise'
 complete -c flowdump -n "__fish_flowdump_using_subcommand top" -s A -l all-namespaces -d 'Take a pod or service without namespace for one of any, not of default'
@@ -459,7 +567,8 @@ complete -c flowdump -n "__fish_flowdump_using_subcommand top" -l encrypted -d '
 complete -c flowdump -n "__fish_flowdump_using_subcommand top" -l unencrypted -d 'Flows that were not'
 complete -c flowdump -n "__fish_flowdump_using_subcommand top" -l not -d 'Leave out what the next filter means'
 complete -c flowdump -n "__fish_flowdump_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c flowdump -n "__fish_flowdump_using_subcommand help; and not __fish_seen_subcommand_from map metrics top help" -f -a "map" -d 'Who talks to whom, as a map'
-complete -c flowdump -n "__fish_flowdump_using_subcommand help; and not __fish_seen_subcommand_from map metrics top help" -f -a "metrics" -d 'Flows as metrics, for Prometheus'
-complete -c flowdump -n "__fish_flowdump_using_subcommand help; and not __fish_seen_subcommand_from map metrics top help" -f -a "top" -d 'Who does most now'
-complete -c flowdump -n "__fish_flowdump_using_subcommand help; and not __fish_seen_subcommand_from map metrics top help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c flowdump -n "__fish_flowdump_using_subcommand help; and not __fish_seen_subcommand_from health map metrics top help" -f -a "health" -d 'Which edges fare worst now, and why'
+complete -c flowdump -n "__fish_flowdump_using_subcommand help; and not __fish_seen_subcommand_from health map metrics top help" -f -a "map" -d 'Who talks to whom, as a map'
+complete -c flowdump -n "__fish_flowdump_using_subcommand help; and not __fish_seen_subcommand_from health map metrics top help" -f -a "metrics" -d 'Flows as metrics, for Prometheus'
+complete -c flowdump -n "__fish_flowdump_using_subcommand help; and not __fish_seen_subcommand_from health map metrics top help" -f -a "top" -d 'Who does most now'
+complete -c flowdump -n "__fish_flowdump_using_subcommand help; and not __fish_seen_subcommand_from health map metrics top help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

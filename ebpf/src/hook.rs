@@ -9,7 +9,7 @@ use chainkit_abi::{Control, Counter, DROPPED_BY_US, Key4, Key6, SLOTS, mode};
 use crate::{
     count,
     family::{Family, V4, V6},
-    malformed,
+    health, malformed,
     maps::{CONTROL, ENDPOINTS, OVERFLOW},
     packet::Packet,
     parse::{self, Frame, MORE, Outcome, PASS},
@@ -75,8 +75,8 @@ pub fn run<const HOOK: u8>(skb: *mut __sk_buff) -> i32 {
     let plain = track::plain::<HOOK>(&meeting, unsafe { &mut *place });
     let answer = if plain { NEXT } else { judge::<HOOK>(&meeting, place) };
     // The answer is looked at over there, so that the verifier has no cause to read the ways that lead here apart for it.
-    if payload::anyone(control) {
-        payload::chainkit_payload(skb, HOOK as u32, slot, answer as u32);
+    if health::anyone(control) | payload::anyone(control) {
+        health::chainkit_beside(skb, HOOK as u32, slot, answer as u32);
     }
     answer
 }

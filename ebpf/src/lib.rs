@@ -9,6 +9,7 @@ pub mod atomic;
 pub mod count;
 pub mod enter;
 pub mod family;
+pub mod health;
 pub mod hook;
 pub mod lately;
 pub mod malformed;

@@ -10,8 +10,8 @@ use aya_ebpf::{
 };
 use chainkit_abi::{
     BackendOf, BackendsOf, CONNECTIONS, COUNTERS as COUNTER_CELLS, Clock, Conn, Control, DENIALS_PER_SLOT, Denial,
-    Endpoint, Event, Key4, Key6, OBSERVERS as OBSERVER_SLOTS, ObserverFilter, PayloadKey, PayloadState, PortRuns,
-    RULES, RowKey, RuleHits, Run, SLOTS, Side, SourceKey, Subject, TABLE_SETS, TableState, VirtualKey,
+    Endpoint, Event, Health, Key4, Key6, OBSERVERS as OBSERVER_SLOTS, ObserverFilter, PayloadKey, PayloadState,
+    PortRuns, RULES, RowKey, RuleHits, Run, SLOTS, Side, SourceKey, Subject, TABLE_SETS, TableState, VirtualKey,
 };
 
 const PLACES: usize = CONNECTIONS as usize;
@@ -68,6 +68,9 @@ pub static OBSERVERS: ArrayOfMaps<RingBuf<Event, { 1 << 12 }>, OBSERVER_COUNT> =
 /// What each observer that wants payload has decided about connections, put there by the observer.
 #[btf_map]
 pub static DECISIONS: ArrayOfMaps<LruHashMap<PayloadKey, PayloadState, SOME>, OBSERVER_COUNT> = ArrayOfMaps::new();
+/// How TCP connections fare, for each observer that wants to know, put there by the observer.
+#[btf_map]
+pub static HEALTH: ArrayOfMaps<LruHashMap<PayloadKey, Health, SOME>, OBSERVER_COUNT> = ArrayOfMaps::new();
 /// Each observer's filter.
 #[btf_map]
 pub static FILTERS: Array<ObserverFilter, OBSERVER_COUNT> = Array::new();

@@ -32,8 +32,8 @@ pub struct Packet {
     pub related: u8,
     /// 1: passes whatever the policy, and makes no connection (neighbour discovery, MLD).
     pub always: u8,
-    /// 1: the packet is a TCP segment without SYN, or not the first of something known.
-    pub pad: u8,
+    /// Length of the TCP header; 0: it is no TCP.
+    pub tcp_header: u8,
 }
 
 /// Values of [`Packet::piece`].
@@ -64,7 +64,7 @@ impl Packet {
             piece: piece::WHOLE,
             related: 0,
             always: 0,
-            pad: 0,
+            tcp_header: 0,
         }
     }
 

@@ -402,6 +402,7 @@ fn transport<const HOOK: u8, const VERSION: u8>(
             }
             packet.tcp_flags = (word & 0x01ff) as u16;
             packet.sequence = header[1];
+            packet.tcp_header = data_offset as u8;
             packet.headers = (at + data_offset) as u32;
             Ok(ports::<HOOK>(header[0]))
         }

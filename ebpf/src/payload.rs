@@ -18,7 +18,6 @@ use chainkit_abi::{
 use crate::{
     atomic,
     family::{Family, V4, V6},
-    hook::NEXT,
     maps::{CONTROL, DECISIONS, FILTERS},
     observe::{self, Subject},
     packet::{Packet, piece},
@@ -62,14 +61,10 @@ pub fn anyone(control: *const Control) -> bool {
     unsafe { core::ptr::read_volatile(&raw const (*control).payload) != 0 }
 }
 
-/// Copies payload of a packet of an endpoint's to each observer that wants it, if the answer to it is [`NEXT`]; how many were told of
-/// it.
+/// Copies payload of a packet of an endpoint's that passes to each observer that wants it; how many were told of it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn chainkit_payload(skb: *mut __sk_buff, packet_hook: u32, slot: u32, answer: u32) -> u32 {
-    if answer as i32 != NEXT {
-        return 0;
-    }
+pub extern "C" fn chainkit_payload(skb: *mut __sk_buff, packet_hook: u32, slot: u32) -> u32 {
     let Some(copying) = copying() else { return 0 };
     let mut packet = Packet::new();
     // SAFETY: the context is valid.
@@ -203,7 +198,7 @@ fn take_turn(conn: &mut Conn, packet_hook: u8, carried: u32) -> u32 {
 
 /// Bytes of payload. Worked out here and not as headers are read: who reads them on each packet's way does not need it.
 #[inline(always)]
-fn payload_length(skb: *mut __sk_buff, packet: &Packet, end: u32, said_by_udp: bool) -> u32 {
+pub fn payload_length(skb: *mut __sk_buff, packet: &Packet, end: u32, said_by_udp: bool) -> u32 {
     // SAFETY: the context is valid.
     let (length, is_super) = unsafe { ((*skb).len, (*skb).gso_size != 0) };
     let mut end = end;

@@ -14,8 +14,8 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use jiff::Timestamp;
 
 use crate::{
-    aggregate, drops, filter_args, layer7, live, manual, map, metrics, names::NameSources, saved, sink::Sink, top,
-    values,
+    aggregate, drops, filter_args, health, layer7, live, manual, map, metrics, names::NameSources, saved, sink::Sink,
+    top, values,
 };
 
 const PROGRAM: Program = Program { name: "flowdump", command, manual: manual::SECTIONS };
@@ -57,8 +57,12 @@ type Run = fn(&ArgMatches, Log) -> anyhow::Result<Exit>;
 type Describe = fn(Command) -> Command;
 
 /// The commands that take flows for something else than showing them: name, description, what they do. Each has a file.
-const COMMANDS: &[(&str, Describe, Run)] =
-    &[("map", map::describe, map::run), ("metrics", metrics::describe, metrics::run), ("top", top::describe, top::run)];
+const COMMANDS: &[(&str, Describe, Run)] = &[
+    ("health", health::describe, health::run),
+    ("map", map::describe, map::run),
+    ("metrics", metrics::describe, metrics::run),
+    ("top", top::describe, top::run),
+];
 
 /// Sends the flows that were asked for into a sink, wherever they come from.
 pub(crate) fn flows(options: &Options, mut sink: Sink) -> anyhow::Result<Exit> {
@@ -135,7 +139,7 @@ struct SourceArgs {
 
     /// Read saved lines from this file, or from stdin (-)
     #[arg(short, long, value_name = "FILE", alias = "input-file")]
-    #[arg(conflicts_with_all = ["attach", "per_packet", "buffer", "attach_kind", "l7", "drops"])]
+    #[arg(conflicts_with_all = ["attach", "per_packet", "buffer", "attach_kind", "l7", "drops", "tcp_health"])]
     read: Option<PathBuf>,
 
     /// Go on as flows come; live that is so anyway, with -r it follows a growing file
@@ -157,6 +161,10 @@ struct SourceArgs {
     /// Tell packets of pods that the kernel drops as well, wherever and for whatever reason; all adds those that are no fault
     #[arg(long, value_name = "WHICH", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "fault")]
     drops: Option<drops::Ask>,
+
+    /// Follow how TCP connections fare: what is sent again or out of order, closed windows, resets, round trips
+    #[arg(long)]
+    tcp_health: bool,
 
     /// Decode what connections carry, on any port: HTTP, gRPC, DNS, and names that TLS and QUIC begin with
     #[arg(long)]
@@ -336,6 +344,8 @@ pub(crate) struct Options {
     /// What the kernel drops.
     pub(crate) drops: Option<drops::Ask>,
     /// What connections carry.
+    /// Follow how TCP connections fare.
+    pub(crate) tcp_health: bool,
     pub(crate) l7: Option<layer7::Ask>,
     /// A bad line ends it.
     pub(crate) strict: bool,
@@ -422,6 +432,7 @@ impl Options {
             until: selection.until,
             duration: selection.duration,
             per_packet: source.per_packet,
+            tcp_health: source.tcp_health,
             drops: source.drops,
             l7: source.l7.then_some(layer7::Ask { memory: source.l7_memory, show_secrets: source.show_secrets }),
             strict: ending.strict,

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chainkit_abi::{Event, ObserverFilter, SLOTS, filter_bit, hook, side};
 use chainkit_bpf::{
-    Datapath, Direction, Key, Losses, NodeLock, Observer, ObserverSettings, Record as Taken, hidden, monotonic,
+    Datapath, Direction, Key, Losses, NodeLock, Observer, ObserverSettings, Record as Taken, Stream, health::Followed,
+    hidden, monotonic,
 };
 use chainkit_cli::{Exit, Failure};
 use chainkit_cluster::{ENDPOINTS_FOLDER, Names, read_endpoints};
@@ -44,6 +45,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// How often it is looked whether others run before our programs.
 const HIDDEN_EVERY: Duration = Duration::from_secs(5);
+
+/// IP protocol number.
+const TCP: u8 = 6;
+
+/// How many TCP connections are followed at a time: 24 MiB of the kernel's memory.
+const FOLLOWED: u32 = 1 << 16;
 
 /// Shows flows until it is told to end.
 pub(crate) fn run(options: &Options, sink: &mut Sink) -> anyhow::Result<Exit> {
@@ -90,7 +97,8 @@ fn watch(
         // What has begun since is told by the observer.
         let until = if observer.is_some() { monotonic() } else { u64::MAX };
         let mut show = |record| sink.record(record, None);
-        let found = each_connection(source.datapath(), decoder, &mut known.rules, source.wanted(), until, &mut show)?;
+        let found =
+            each_connection(source.datapath(), decoder, &mut known.rules, source.wanted(), until, None, &mut show)?;
         if found == 0 && !options.follow {
             options
                 .log
@@ -100,8 +108,12 @@ fn watch(
         sink.flush()?;
     }
     let Some(observer) = &mut observer else { return Ok(Exit::Fine) };
+    let fares = match options.tcp_health {
+        true => Some(observer.want_health(source.datapath(), FOLLOWED).map_err(failure)?),
+        false => None,
+    };
     // What comes from now on is told from what was there.
-    tell_counters(sink, source, decoder, &mut known.rules)?;
+    tell_counters(sink, source, fares.as_deref(), decoder, &mut known.rules)?;
     let mut told = Losses::default();
     let mut warned = HashSet::new();
     let start = Instant::now();
@@ -112,12 +124,12 @@ fn watch(
             || deadline.is_some_and(|deadline| Instant::now() >= deadline)
     };
     loop {
-        let mut taken = take(options, observer, sink, decoder, &mut known.rules, layer7.as_mut())?;
+        let mut taken = take(options, observer, sink, decoder, &mut known.rules, layer7.as_mut(), fares.as_deref())?;
         if let Some(drops) = &mut drops {
             taken += drops.read(decoder, &mut |record| sink.record(record, None))?;
         }
         if sink.wants_counters() {
-            tell_counters(sink, source, decoder, &mut known.rules)?;
+            tell_counters(sink, source, fares.as_deref(), decoder, &mut known.rules)?;
         }
         sink.flush()?;
         let now = Instant::now();
@@ -174,7 +186,9 @@ fn watch(
     }
     // What is in the ring by now was sent before the end.
     observer.stop();
-    while !sink.done() && take(options, observer, sink, decoder, &mut known.rules, layer7.as_mut())? != 0 {}
+    while !sink.done()
+        && take(options, observer, sink, decoder, &mut known.rules, layer7.as_mut(), fares.as_deref())? != 0
+    {}
     if let Some(layer7) = &mut layer7 {
         layer7.finish(monotonic(), decoder, &mut |record| sink.record(record, None))?;
     }
@@ -184,7 +198,7 @@ fn watch(
         sink.lost(drops.lost()?, monotonic(), decoder)?;
         drops.finish();
     }
-    tell_counters(sink, source, decoder, &mut known.rules)?;
+    tell_counters(sink, source, fares.as_deref(), decoder, &mut known.rules)?;
     tell_losses(options, sink, observer, &mut told, decoder)?;
     sink.flush()?;
     Ok(if told.pauses > 0 && options.fail_on_loss { Exit::No } else { Exit::Fine })
@@ -200,6 +214,7 @@ fn take(
     decoder: &mut Decoder,
     rules: &mut Rules,
     mut layer7: Option<&mut Decoders>,
+    fares: Option<&Followed>,
 ) -> anyhow::Result<usize> {
     let mut outcome = Ok(());
     let most = if layer7.is_some() { DRAIN_PAYLOAD } else { DRAIN };
@@ -209,7 +224,7 @@ fn take(
         }
         outcome = match (record, &mut layer7) {
             (Taken::Event(event), layer7) => {
-                event_of(options, event, sink, decoder, rules).and_then(|()| match layer7 {
+                event_of(options, event, fares, sink, decoder, rules).and_then(|()| match layer7 {
                     Some(layer7) => layer7.event(event, decoder, &mut |record| sink.record(record, None)),
                     None => Ok(()),
                 })
@@ -230,6 +245,7 @@ fn take(
 fn event_of(
     options: &Options,
     event: &Event,
+    fares: Option<&Followed>,
     sink: &mut Sink,
     decoder: &mut Decoder,
     rules: &mut Rules,
@@ -238,7 +254,12 @@ fn event_of(
         return Ok(());
     }
     rules.meet(event.rule, event.generation, decoder);
-    sink.event(event, decoder)
+    let stream = Stream::of_event(event).filter(|_| event.protocol == TCP);
+    let health = match (fares, stream) {
+        (Some(fares), Some(stream)) => fares.of(&stream).map_err(failure)?,
+        _ => None,
+    };
+    sink.event(event, health.as_ref(), decoder)
 }
 
 /// An observer that gets what was asked for.
@@ -297,7 +318,13 @@ fn look(
 }
 
 /// Tells a report what the connections have counted by now: events tell it every few seconds only.
-fn tell_counters(sink: &mut Sink, source: &Source, decoder: &mut Decoder, rules: &mut Rules) -> anyhow::Result<()> {
+fn tell_counters(
+    sink: &mut Sink,
+    source: &Source,
+    fares: Option<&Followed>,
+    decoder: &mut Decoder,
+    rules: &mut Rules,
+) -> anyhow::Result<()> {
     if !sink.takes_counters() {
         return Ok(());
     }
@@ -306,7 +333,7 @@ fn tell_counters(sink: &mut Sink, source: &Source, decoder: &mut Decoder, rules:
         sink.counters(&record);
         Ok(())
     };
-    each_connection(source.datapath(), decoder, rules, source.wanted(), u64::MAX, &mut count)?;
+    each_connection(source.datapath(), decoder, rules, source.wanted(), u64::MAX, fares, &mut count)?;
     sink.counted(began.elapsed());
     Ok(())
 }
@@ -382,6 +409,7 @@ fn each_connection(
     rules: &mut Rules,
     wanted: Option<&[u32]>,
     until: u64,
+    fares: Option<&Followed>,
     take: &mut dyn FnMut(Record) -> anyhow::Result<()>,
 ) -> anyhow::Result<usize> {
     let clock = datapath.clock().map_err(failure)?;
@@ -410,7 +438,13 @@ fn each_connection(
         };
         rules.meet(connection.conn.rule, connection.conn.generation, decoder);
         let entry = Connection { key, conn: &connection.conn, ifindex: *ifindex, last_seen: *last_seen };
-        if let Some(record) = decoder.connection(&entry) {
+        if let Some(mut record) = decoder.connection(&entry) {
+            let fares = fares.filter(|_| connection.protocol == TCP);
+            if let Some(fares) = fares
+                && let Some(health) = fares.of(&Stream::of_connection(connection)).map_err(failure)?
+            {
+                record.tell_health(&health);
+            }
             take(record)?;
         }
     }

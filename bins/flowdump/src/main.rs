@@ -10,6 +10,7 @@ mod attach;
 mod cli;
 mod drops;
 mod filter_args;
+mod health;
 mod layer7;
 mod live;
 mod manual;

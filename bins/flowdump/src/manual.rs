@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod drops;
+mod health;
 mod layer7;
 mod map;
 mod metrics;
@@ -23,6 +24,7 @@ Examples:
   flowdump metrics                                  flows as metrics for Prometheus: see flowdump metrics --help
   flowdump top                                      who sends and receives most now: see flowdump top --help";
 
+pub(crate) use health::EXAMPLES as HEALTH_EXAMPLES;
 pub(crate) use top::EXAMPLES as TOP_EXAMPLES;
 
 /// Examples at the end of `map --help`.
@@ -146,6 +148,7 @@ the same policies:
     Section { title: "REQUESTS AND RESPONSES", text: layer7::TEXT },
     Section { title: "WHAT THE KERNEL DROPS", text: drops::TEXT },
     Section { title: "FLOWS FOLDED INTO ONE", text: aggregate::TEXT },
+    Section { title: "HOW TCP FARES", text: health::TEXT },
     Section { title: "THE MAP", text: map::TEXT },
     Section { title: "METRICS", text: metrics::TEXT },
     Section { title: "THE TOP", text: top::TEXT },

@@ -67,7 +67,7 @@ struct MapArgs {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Nodes {
+pub(crate) enum Nodes {
     /// What pods belong to, such as a Deployment
     #[default]
     Workload,
@@ -77,6 +77,17 @@ enum Nodes {
     Namespace,
     /// Services where they are known, else workloads
     Service,
+}
+
+impl From<Nodes> for By {
+    fn from(nodes: Nodes) -> Self {
+        match nodes {
+            Nodes::Workload => Self::Workload,
+            Nodes::Pod => Self::Pod,
+            Nodes::Namespace => Self::Namespace,
+            Nodes::Service => Self::Service,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -160,12 +171,7 @@ struct Map {
 
 impl Map {
     fn new(ask: MapArgs) -> anyhow::Result<Self> {
-        let by = match ask.by {
-            Nodes::Workload => By::Workload,
-            Nodes::Pod => By::Pod,
-            Nodes::Namespace => By::Namespace,
-            Nodes::Service => By::Service,
-        };
+        let by = By::from(ask.by);
         let output = if ask.jsonl { Output::Jsonl } else { ask.output };
         let count = |number| usize::try_from(number).unwrap_or(usize::MAX);
         let budget = Budget {

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use chainkit_abi::Event;
+use chainkit_abi::{Event, Health};
 use chainkit_cli::{Exit, Failure, Log};
 use chainkit_cluster::Names;
 use chainkit_flow::{Decoder, Filter, Format, NodeState, Printer, Record, Time};
@@ -133,8 +133,16 @@ impl Sink {
     }
 
     /// Takes an event of the datapath.
-    pub(crate) fn event(&mut self, event: &Event, decoder: &mut Decoder) -> anyhow::Result<()> {
-        let record = decoder.event(event);
+    pub(crate) fn event(
+        &mut self,
+        event: &Event,
+        health: Option<&Health>,
+        decoder: &mut Decoder,
+    ) -> anyhow::Result<()> {
+        let mut record = decoder.event(event);
+        if let Some(health) = health {
+            record.tell_health(health);
+        }
         self.record(record, None)
     }
 

@@ -16,6 +16,8 @@ pub struct Control {
     pub each_packet: u64,
     /// A bit for each observer that wants payload copied. The kernel clears that of one whose heartbeat has stopped.
     pub payload: u64,
+    /// A bit for each observer that wants to know how TCP connections fare. The kernel clears that of one whose heartbeat has stopped.
+    pub health: u64,
     /// Which generation of policy is in force: an [`Active`], packed.
     pub active: u64,
     /// The generation that applies once the deadline in `active` is past; it is written before `active` gets one.

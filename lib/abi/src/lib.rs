@@ -19,6 +19,7 @@ mod endpoint;
 mod entering;
 mod event;
 mod filter;
+mod health;
 mod limits;
 mod payload;
 mod policy;
@@ -36,6 +37,7 @@ pub use event::{Event, close, hook, kind, reason, reply, tcp, verdict};
 pub use filter::{
     FILTER_PORTS, FILTER_PREFIXES, ObserverFilter, PortMatch, PrefixMatch, filter_bit, protocol_bit, side,
 };
+pub use health::{Health, REORDERED_NS, Segment, Way, way};
 pub use limits::{
     ABI_VERSION, CONNECTIONS, DENIALS_PER_SLOT, HEARTBEAT_TIMEOUT_NS, MAGIC, OBSERVERS, SLOTS, SPARES, SWEEP_CHUNK,
     UNJUDGED,
@@ -66,7 +68,7 @@ plain! {
     BackendsOf = 8,
     Clock = 16,
     Conn = 104,
-    Control = 672,
+    Control = 680,
     Denial = 32,
     Drop = 112,
     DropAddress = 20,
@@ -78,6 +80,7 @@ plain! {
     Endpoint = 16,
     Entering = 56,
     Event = 160,
+    Health = 256,
     Key4 = 16,
     Key6 = 40,
     ObserverFilter = 896,
@@ -92,9 +95,11 @@ plain! {
     RowKey = 8,
     RuleHits = 32,
     Run = 8,
+    Segment = 32,
     Side = 16,
     SourceKey = 24,
     Subject = 16,
     TableState = 104,
     VirtualKey = 24,
+    Way = 120,
 }

@@ -1,7 +1,7 @@
 //! The bounds that both sides know.
 
 /// Version of every layout in this crate; pins live under `chainkit/<ABI_VERSION>/`.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// First word of [`Control`](crate::Control), "ckit" in ASCII: tells our control map from another of the same name.
 pub const MAGIC: u32 = 0x636b_6974;

@@ -101,7 +101,7 @@ macro_rules! at_the_same_place {
 
 at_the_same_place! { time kind hook family protocol opened reply source destination source_port destination_port tcp_flags vlan ifindex }
 
-/// Key of the inner maps of `DECISIONS`: a connection as one endpoint meets it.
+/// Key of the inner maps of `DECISIONS` and of `HEALTH`: a connection as one endpoint meets it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct PayloadKey {

@@ -19,7 +19,7 @@ pub(crate) enum Type {
 }
 
 /// Sizes of the structs that keys and values of inner maps are.
-const STRUCTS: [usize; 7] = [8, 16, 20, 24, 40, 48, 104];
+const STRUCTS: [usize; 8] = [8, 16, 20, 24, 40, 48, 104, 256];
 
 impl Type {
     /// Its number in the blob; 0, which is `void`, for a struct that is none of [`STRUCTS`].

@@ -62,6 +62,7 @@ impl Datapath {
             observers: 0,
             each_packet: 0,
             payload: 0,
+            health: 0,
             active: 0,
             fallback: 0,
             shadow: 0,

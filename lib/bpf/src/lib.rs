@@ -14,6 +14,7 @@ mod drops;
 mod endpoint;
 mod entering;
 mod error;
+pub mod health;
 mod lasting;
 mod lease;
 mod lockfile;

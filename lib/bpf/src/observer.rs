@@ -18,12 +18,13 @@ use crate::{
     datapath::{Datapath, refused},
     endpoint::NodeLock,
     error::{Context, Error, Result},
+    health::Followed,
     lockfile::{Lock, LockFile},
     payload::{Decision, Decisions, Stream},
     sys::{self, ControlWord, NewMap},
 };
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
-use chainkit_abi::{Event, OBSERVERS, ObserverFilter, Piece, filter_bit, kind};
+use chainkit_abi::{Event, Health, OBSERVERS, ObserverFilter, Piece, filter_bit, kind};
 
 /// The kernel takes an observer for dead after five of these.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -66,10 +67,13 @@ pub struct Observer {
     filters: aya::maps::Array<MapData, ObserverFilter>,
     outer: std::os::fd::OwnedFd,
     decisions: Option<Deciding>,
+    followed: Option<Following>,
     control: Arc<ControlWord>,
     pauses: Arc<AtomicU64>,
     /// Its bit, where it wants payload; else 0.
     payload: Arc<AtomicU64>,
+    /// Its bit, where it wants to know how connections fare; else 0.
+    health: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     heart: Option<JoinHandle<()>>,
     // Closing the file gives the slot back.
@@ -79,6 +83,12 @@ pub struct Observer {
 /// What an observer that wants payload has decided, and where the kernel looks for it.
 struct Deciding {
     decisions: Decisions,
+    outer: std::os::fd::OwnedFd,
+}
+
+/// How connections fare, and where the kernel puts it.
+struct Following {
+    followed: Arc<Followed>,
     outer: std::os::fd::OwnedFd,
 }
 
@@ -101,6 +111,7 @@ impl Observer {
         // Whatever is in the slot was a dead observer's.
         control.observers().fetch_and(!bit, Ordering::AcqRel);
         control.payload().fetch_and(!bit, Ordering::AcqRel);
+        control.health().fetch_and(!bit, Ordering::AcqRel);
         let ring = new_ring(settings.ring_bytes)?;
         let outer = datapath.map("OBSERVERS")?.try_clone_to_owned().during(|| "copy a descriptor")?;
         let mut losses = datapath.losses()?;
@@ -110,7 +121,8 @@ impl Observer {
         let mut filters = datapath.filter_array()?;
         filters.set(slot, settings.filter, 0).map_err(|error| refused(&error))?;
         sys::put_inner(outer.as_fd(), slot, ring.fd().as_fd()).during(|| "put a ring buffer into its slot")?;
-        forget_decisions(datapath, slot)?;
+        forget(datapath, "DECISIONS", slot)?;
+        forget(datapath, "HEALTH", slot)?;
         let ring = RingBuf::try_from(Map::RingBuf(ring)).map_err(|error| refused(&error))?;
         control.heartbeat(slot).store(sys::monotonic(), Ordering::Release);
         want(&control, bit, &settings.filter);
@@ -122,9 +134,11 @@ impl Observer {
             filters,
             outer,
             decisions: None,
+            followed: None,
             control: Arc::new(control),
             pauses: Arc::default(),
             payload: Arc::default(),
+            health: Arc::default(),
             stop: Arc::default(),
             heart: None,
             _alive: alive,
@@ -135,7 +149,7 @@ impl Observer {
 
     fn start_heart(&self) -> Result<JoinHandle<()>> {
         let (control, pauses, stop) = (Arc::clone(&self.control), Arc::clone(&self.pauses), Arc::clone(&self.stop));
-        let payload = Arc::clone(&self.payload);
+        let (payload, health) = (Arc::clone(&self.payload), Arc::clone(&self.health));
         let (slot, bit) = (self.slot, 1u64 << self.slot);
         let beat = move || {
             while !stop.load(Ordering::Acquire) {
@@ -144,6 +158,7 @@ impl Observer {
                     pauses.fetch_add(1, Ordering::AcqRel);
                 }
                 control.payload().fetch_or(payload.load(Ordering::Acquire), Ordering::AcqRel);
+                control.health().fetch_or(health.load(Ordering::Acquire), Ordering::AcqRel);
                 thread::park_timeout(HEARTBEAT);
             }
         };
@@ -187,6 +202,40 @@ impl Observer {
         self.payload.store(bit, Ordering::Release);
         self.control.payload().fetch_or(bit, Ordering::AcqRel);
         Ok(())
+    }
+
+    /// From now on has the kernel follow how TCP connections fare, as far as its filter lets them through; verdicts do not matter. What
+    /// it finds is asked of what this gives, as long as the observer is there.
+    ///
+    /// `connections` is how many are followed at a time, 1,024 at least and 1,048,576 at most, each 368 bytes of kernel memory, taken at
+    /// once; the one that was quiet longest is forgotten for another, and begins anew should it go on. To ask again changes nothing.
+    ///
+    /// # Errors
+    /// Where the kernel has no memory for them, or the datapath is of a version that does not follow them.
+    pub fn want_health(&mut self, datapath: &Datapath, connections: u32) -> Result<Arc<Followed>> {
+        if let Some(following) = &self.followed {
+            return Ok(Arc::clone(&following.followed));
+        }
+        let outer = datapath.map("HEALTH")?.try_clone_to_owned().during(|| "copy a descriptor")?;
+        let followed = Arc::new(Followed::new(connections)?);
+        sys::put_inner(outer.as_fd(), self.slot, followed.map())
+            .during(|| "put a map for the health of connections into its slot")?;
+        self.followed = Some(Following { followed: Arc::clone(&followed), outer });
+        let bit = 1u64 << self.slot;
+        self.health.store(bit, Ordering::Release);
+        self.control.health().fetch_or(bit, Ordering::AcqRel);
+        Ok(followed)
+    }
+
+    /// How a TCP connection fares; `None` where it was not asked for, or nothing of the connection has passed since then.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn health(&self, stream: &Stream) -> Result<Option<Health>> {
+        match &self.followed {
+            Some(following) => following.followed.of(stream),
+            None => Ok(None),
+        }
     }
 
     /// Decides about the payload of a connection; what was decided before is replaced, skips included.
@@ -260,6 +309,7 @@ impl Observer {
         }
         self.control.observers().fetch_and(!(1u64 << self.slot), Ordering::AcqRel);
         self.control.payload().fetch_and(!(1u64 << self.slot), Ordering::AcqRel);
+        self.control.health().fetch_and(!(1u64 << self.slot), Ordering::AcqRel);
     }
 }
 
@@ -269,6 +319,9 @@ impl Drop for Observer {
         let _ = sys::take_inner(self.outer.as_fd(), self.slot);
         if let Some(deciding) = &self.decisions {
             let _ = sys::take_inner(deciding.outer.as_fd(), self.slot);
+        }
+        if let Some(following) = &self.followed {
+            let _ = sys::take_inner(following.outer.as_fd(), self.slot);
         }
     }
 }
@@ -301,14 +354,14 @@ fn hand(bytes: &[u8], take: &mut impl FnMut(Record<'_>)) {
     }
 }
 
-/// Takes away what a dead observer in this slot had decided.
-fn forget_decisions(datapath: &Datapath, slot: u32) -> Result<()> {
-    let outer = datapath.map("DECISIONS")?;
+/// Takes away the map that a dead observer had put into this slot.
+fn forget(datapath: &Datapath, outer: &str, slot: u32) -> Result<()> {
+    let outer = datapath.map(outer)?;
     // To empty a place takes the kernel milliseconds, and it is seldom taken.
-    if sys::inner_id(outer, slot).during(|| "look for a dead observer's decisions")?.is_none() {
+    if sys::inner_id(outer, slot).during(|| "look for what a dead observer has left")?.is_none() {
         return Ok(());
     }
-    sys::take_inner(outer, slot).during(|| "forget a dead observer's decisions")
+    sys::take_inner(outer, slot).during(|| "take away what a dead observer has left")
 }
 
 /// Takes the first byte of the lock file that nobody holds.

@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use chainkit_abi::{PayloadKey, PayloadState, Piece, copy, hook};
+use chainkit_abi::{Event, PayloadKey, PayloadState, Piece, copy, hook, opened};
 
 use crate::{
     btf::{self, Type},
@@ -43,6 +43,39 @@ impl Stream {
         // Of one family, since both were made of the same byte.
         let words = Key::of(local, remote, local_port, remote_port, piece.protocol).map_or([0; 5], words);
         Self { key: PayloadKey { words, slot: piece.slot, pad: 0 }, first_seen: piece.first_seen }
+    }
+
+    /// The connection that an event is about; `None`: it is about none.
+    #[must_use]
+    pub fn of_event(event: &Event) -> Option<Self> {
+        if event.first_seen == 0 {
+            return None;
+        }
+        // Of an end that no packet makes the source is who opened, the pod where that is not known.
+        let from_pod = match event.hook {
+            hook::SWEEP => event.opened != opened::BY_REMOTE,
+            met => met == hook::FROM_POD,
+        };
+        Some(Self::of(&Piece {
+            hook: if from_pod { hook::FROM_POD } else { hook::TO_POD },
+            family: event.family,
+            protocol: event.protocol,
+            source: event.source,
+            destination: event.destination,
+            source_port: event.source_port,
+            destination_port: event.destination_port,
+            slot: event.slot,
+            first_seen: event.first_seen,
+            ..Piece::default()
+        }))
+    }
+
+    pub(crate) const fn key(&self) -> PayloadKey {
+        self.key
+    }
+
+    pub(crate) const fn first_seen(&self) -> u64 {
+        self.first_seen
     }
 
     /// A connection out of an endpoint's table.

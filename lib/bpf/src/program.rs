@@ -3,7 +3,7 @@
 use crate::sys::Direction;
 
 /// Names of the maps, as the object has them.
-pub(crate) const MAPS: [&str; 30] = [
+pub(crate) const MAPS: [&str; 31] = [
     "CONTROL",
     "ENDPOINTS",
     "OVERFLOW",
@@ -16,6 +16,7 @@ pub(crate) const MAPS: [&str; 30] = [
     "COUNTERS",
     "OBSERVERS",
     "DECISIONS",
+    "HEALTH",
     "FILTERS",
     "LOSSES",
     "SCRATCH",

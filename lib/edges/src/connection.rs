@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chainkit_abi::tcp;
-use chainkit_flow::{ConnectionExtra, Extra, Flow, L7FlowType, Layer4, TcpFlags};
+use chainkit_flow::{ConnectionExtra, Extra, Flow, Handshake, L7FlowType, Layer4, TcpFlags, TcpWay};
 
 use crate::oriented::{Protocol, Side, Tuple};
 use crate::tally::{Sums, Tally, is_error};
@@ -88,7 +88,7 @@ pub(crate) struct View {
     reset: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Counters {
     /// Nanoseconds since 1970.
     first_seen: i128,
@@ -99,6 +99,13 @@ struct Counters {
     ended: bool,
     reset: bool,
     rtt_told: bool,
+    reset_by_client: bool,
+    reset_by_server: bool,
+    refused: bool,
+    /// Its SYN is not answered.
+    waits: bool,
+    /// How it fares, where that is told: to the server, and from it.
+    ways: Option<Box<[TcpWay; 2]>>,
 }
 
 /// Cumulative counters of a connection: to the server and from it.
@@ -152,6 +159,21 @@ impl View {
         let flags = connection.tx_flags.0.0 | connection.rx_flags.0.0;
         let reset = extra.and_then(|extra| extra.reason.as_deref()) == Some("rst");
         counters.reset |= reset || flags & tcp::RST != 0;
+        let (asks, answers) = (connection.tx_flags.0.0, connection.rx_flags.0.0);
+        let (asks, answers) = if side == Side::Client { (asks, answers) } else { (answers, asks) };
+        counters.reset_by_client |= asks & tcp::RST != 0;
+        counters.reset_by_server |= answers & tcp::RST != 0;
+        match extra.and_then(|extra| Handshake::of(connection, extra)) {
+            Some(Handshake::Refused) => counters.refused = true,
+            Some(Handshake::Timeout | Handshake::Unanswered) => counters.waits = true,
+            None => {}
+        }
+        if let Some(health) = &connection.tcp {
+            let (to, from) = if side == Side::Client { (health.tx, health.rx) } else { (health.rx, health.tx) };
+            let [known_to, known_from] = counters.ways.get_or_insert_default().as_mut();
+            most(known_to, &to);
+            most(known_from, &from);
+        }
         if connection.rtt_ns > 0 && !counters.rtt_told {
             counters.rtt_told = true;
             news.rtt = Some(connection.rtt_ns);
@@ -219,23 +241,63 @@ impl View {
         self.connections.iter().all(|counters| counters.ended)
     }
 
+    /// Round-trip times and jitters that the connections have now, nanoseconds: to the other end, as this side measures them.
+    pub(crate) fn round_trips(&self, side: Side) -> impl Iterator<Item = (u64, u64)> {
+        let ways = self.connections.iter().filter_map(|counters| counters.ways.as_deref());
+        ways.map(move |[to, from]| if side == Side::Client { to } else { from })
+            .filter(|way| way.rtt_samples > 0)
+            .map(|way| (way.srtt_ns, way.jitter_ns))
+    }
+
     /// When its connections began.
     pub(crate) fn beginnings(&self) -> impl Iterator<Item = i128> {
         self.connections.iter().map(|counters| counters.first_seen)
     }
 }
 
+/// Takes of each counter the larger, and of the round-trip time what comes of more measurements.
+fn most(known: &mut TcpWay, told: &TcpWay) {
+    for (mine, theirs) in [
+        (&mut known.segments, told.segments),
+        (&mut known.retransmits, told.retransmits),
+        (&mut known.out_of_order, told.out_of_order),
+        (&mut known.zero_windows, told.zero_windows),
+    ] {
+        *mine = theirs.max(*mine);
+    }
+    if told.rtt_samples > known.rtt_samples {
+        (known.rtt_samples, known.srtt_ns, known.jitter_ns) = (told.rtt_samples, told.srtt_ns, told.jitter_ns);
+    }
+}
+
 impl Counters {
-    fn sums(self) -> Sums {
+    fn sums(&self) -> Sums {
+        let fares = self.ways.as_deref().map_or(Sums::default(), |[to, from]| Sums {
+            measured: 1,
+            segments_to: to.segments,
+            segments_from: from.segments,
+            retransmits_to: to.retransmits,
+            retransmits_from: from.retransmits,
+            out_of_order_to: to.out_of_order,
+            out_of_order_from: from.out_of_order,
+            zero_windows_by_src: to.zero_windows,
+            zero_windows_by_dst: from.zero_windows,
+            ..Sums::default()
+        });
         Sums {
             bytes_to: self.told.bytes_to.saturating_sub(self.before.bytes_to),
             bytes_from: self.told.bytes_from.saturating_sub(self.before.bytes_from),
             packets_to: self.told.packets_to.saturating_sub(self.before.packets_to),
             packets_from: self.told.packets_from.saturating_sub(self.before.packets_from),
+            resets_by_src: self.reset_by_client.into(),
+            resets_by_dst: (self.reset_by_server && !self.refused).into(),
+            refused: self.refused.into(),
+            // An answer that came after all is told later.
+            timeouts: (self.waits && !self.answered && !self.refused).into(),
             connections: 1,
             resets: self.reset.into(),
             unanswered: (self.ended && !self.answered).into(),
-            ..Sums::default()
+            ..fares
         }
     }
 }

@@ -66,6 +66,9 @@ pub struct Edge {
     pub resets: u64,
     /// TCP connections that ended without an answer.
     pub unanswered: Option<u64>,
+    /// How TCP fares on it, where that was measured or a handshake failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<EdgeTcp>,
     /// Packets that would be dropped were policy enforced.
     pub would_deny: u64,
     /// Flows by verdict.
@@ -108,6 +111,43 @@ pub struct Verdicts {
     pub audit: u64,
     /// Hubble's others.
     pub other: u64,
+}
+
+/// How TCP fares on an edge, since it was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct EdgeTcp {
+    /// Connections that were measured; of others only resets and failed handshakes are known.
+    pub measured: u64,
+    /// Segments with payload or a FIN to `dst`, those sent again included.
+    pub segments_to: u64,
+    /// The same from `dst`.
+    pub segments_from: u64,
+    /// Segments sent again to `dst`.
+    pub retransmits_to: u64,
+    /// The same from `dst`.
+    pub retransmits_from: u64,
+    /// Segments to `dst` that others had overtaken.
+    pub out_of_order_to: u64,
+    /// The same from `dst`.
+    pub out_of_order_from: u64,
+    /// How often `src` closed its window.
+    pub zero_windows_by_src: u64,
+    /// How often `dst` did.
+    pub zero_windows_by_dst: u64,
+    /// Connections that `src` reset.
+    pub resets_by_src: u64,
+    /// Connections that `dst` reset, but for those refused.
+    pub resets_by_dst: u64,
+    /// Handshakes that were refused by a reset.
+    pub refused: u64,
+    /// Handshakes that are not answered: given up, or sent again and waiting.
+    pub timeouts: u64,
+    /// Half of the connections' smoothed round-trip times are below, milliseconds.
+    pub rtt_p50_ms: Option<f64>,
+    /// 99 of 100 are below, milliseconds.
+    pub rtt_p99_ms: Option<f64>,
+    /// Half of the connections' jitters are below, milliseconds.
+    pub jitter_p50_ms: Option<f64>,
 }
 
 impl Edge {
@@ -248,6 +288,7 @@ pub(crate) fn empty(source: &Node, destination: &Node, port: Option<u16>, protoc
         requests: 0,
         resets: 0,
         unanswered: None,
+        tcp: None,
         would_deny: 0,
         verdicts: Verdicts::default(),
         denied_by: Vec::new(),

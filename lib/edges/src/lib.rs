@@ -12,6 +12,7 @@ mod aggregate;
 mod connection;
 mod dot;
 mod edge;
+mod findings;
 mod gather;
 mod growth;
 mod label;
@@ -26,7 +27,8 @@ mod top;
 
 pub use aggregate::{Aggregate, Aggregates, By as AggregateBy, field_names};
 pub use dot::dot;
-pub use edge::{Edge, Snapshot, Verdicts};
+pub use edge::{Edge, EdgeTcp, Snapshot, Verdicts};
+pub use findings::{Finding, Severity, badness, findings};
 pub use gather::{Budget, Edges};
 pub use label::{human_byte_rate, human_bytes, human_milliseconds};
 pub use mermaid::mermaid;

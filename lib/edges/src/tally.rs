@@ -66,6 +66,19 @@ pub(crate) struct Sums {
     pub(crate) errors: u64,
     pub(crate) resets: u64,
     pub(crate) unanswered: u64,
+    pub(crate) measured: u64,
+    pub(crate) segments_to: u64,
+    pub(crate) segments_from: u64,
+    pub(crate) retransmits_to: u64,
+    pub(crate) retransmits_from: u64,
+    pub(crate) out_of_order_to: u64,
+    pub(crate) out_of_order_from: u64,
+    pub(crate) zero_windows_by_src: u64,
+    pub(crate) zero_windows_by_dst: u64,
+    pub(crate) resets_by_src: u64,
+    pub(crate) resets_by_dst: u64,
+    pub(crate) refused: u64,
+    pub(crate) timeouts: u64,
 }
 
 impl Sums {
@@ -80,6 +93,19 @@ impl Sums {
             (&mut self.errors, other.errors),
             (&mut self.resets, other.resets),
             (&mut self.unanswered, other.unanswered),
+            (&mut self.measured, other.measured),
+            (&mut self.segments_to, other.segments_to),
+            (&mut self.segments_from, other.segments_from),
+            (&mut self.retransmits_to, other.retransmits_to),
+            (&mut self.retransmits_from, other.retransmits_from),
+            (&mut self.out_of_order_to, other.out_of_order_to),
+            (&mut self.out_of_order_from, other.out_of_order_from),
+            (&mut self.zero_windows_by_src, other.zero_windows_by_src),
+            (&mut self.zero_windows_by_dst, other.zero_windows_by_dst),
+            (&mut self.resets_by_src, other.resets_by_src),
+            (&mut self.resets_by_dst, other.resets_by_dst),
+            (&mut self.refused, other.refused),
+            (&mut self.timeouts, other.timeouts),
         ] {
             *mine = with(*mine, theirs);
         }

@@ -218,6 +218,7 @@ impl Decoder {
                 rtt_ns: conn.rtt,
                 tx_flags: FlagNames(TcpFlags(conn.tx_flags)),
                 rx_flags: FlagNames(TcpFlags(conn.rx_flags)),
+                tcp: None,
             }),
             protocol: unnamed(key.protocol),
             generation: conn.generation,
@@ -322,6 +323,7 @@ impl Decoder {
                 rtt_ns: event.rtt,
                 tx_flags: FlagNames(TcpFlags(event.tx_flags)),
                 rx_flags: FlagNames(TcpFlags(event.rx_flags)),
+                tcp: None,
             }),
             // The tag is 0x1000 and the VLAN id.
             vlan: (event.vlan != 0).then_some(event.vlan & 0xfff),

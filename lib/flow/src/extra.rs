@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use crate::decided::DecidedBy;
 use crate::layer4::TcpFlags;
 use crate::layer7::L7Extra;
+use crate::tcp_health::TcpExtra;
 use crate::time::Time;
 use crate::wire::is_zero;
 
@@ -188,6 +189,9 @@ pub struct ConnectionExtra {
     /// TCP flags that the pod has received.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rx_flags: FlagNames,
+    /// How it fares, where that was asked for and it is of TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<Box<TcpExtra>>,
 }
 
 /// TCP flags as a list of their names.

@@ -74,6 +74,12 @@ impl ControlWord {
         self.word(unsafe { &raw mut (*self.at.as_ptr()).payload })
     }
 
+    /// A bit for each observer that wants to know how TCP connections fare.
+    pub(crate) fn health(&self) -> &AtomicU64 {
+        // SAFETY: an address inside the mapping.
+        self.word(unsafe { &raw mut (*self.at.as_ptr()).health })
+    }
+
     /// A slot with empty tables that no endpoint has, plus 1; 0: none.
     pub(crate) fn spare(&self, index: u32) -> &AtomicU32 {
         let index = usize::try_from(index % SPARES).unwrap_or(0);

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use super::{Edges, Gathered};
-use crate::connection::together;
-use crate::edge::{Edge, Snapshot, Verdicts, empty, milliseconds, per_second};
+use crate::connection::{View, together};
+use crate::edge::{Edge, EdgeTcp, Snapshot, Verdicts, empty, milliseconds, per_second};
 use crate::node::By;
-use crate::oriented::{Protocol, Tuple};
+use crate::oriented::{Protocol, Side, Tuple};
 use crate::sketch::Sketch;
 use crate::tally::{Sums, Tally};
 
@@ -18,6 +18,51 @@ struct Total {
     tally: Tally,
     sums: Sums,
     knows_connections: bool,
+    /// Of the connections that are remembered, by the client's side where it measures.
+    rtt: Sketch,
+    jitter: Sketch,
+}
+
+impl Total {
+    fn round_trips(&mut self, client: &View, server: &View) {
+        let mut measured = client.round_trips(Side::Client).peekable();
+        if measured.peek().is_none() {
+            self.add(server.round_trips(Side::Server));
+        } else {
+            self.add(measured);
+        }
+    }
+
+    fn add(&mut self, measured: impl Iterator<Item = (u64, u64)>) {
+        for (rtt, jitter) in measured {
+            self.rtt.add(rtt);
+            self.jitter.add(jitter);
+        }
+    }
+
+    /// How TCP fares; none where nothing is known of it.
+    fn tcp(&self) -> Option<EdgeTcp> {
+        let sums = &self.sums;
+        let known = sums.measured > 0 || sums.refused > 0 || sums.timeouts > 0;
+        known.then(|| EdgeTcp {
+            measured: sums.measured,
+            segments_to: sums.segments_to,
+            segments_from: sums.segments_from,
+            retransmits_to: sums.retransmits_to,
+            retransmits_from: sums.retransmits_from,
+            out_of_order_to: sums.out_of_order_to,
+            out_of_order_from: sums.out_of_order_from,
+            zero_windows_by_src: sums.zero_windows_by_src,
+            zero_windows_by_dst: sums.zero_windows_by_dst,
+            resets_by_src: sums.resets_by_src,
+            resets_by_dst: sums.resets_by_dst,
+            refused: sums.refused,
+            timeouts: sums.timeouts,
+            rtt_p50_ms: self.rtt.quantile(500).map(milliseconds),
+            rtt_p99_ms: self.rtt.quantile(990).map(milliseconds),
+            jitter_p50_ms: self.jitter.quantile(500).map(milliseconds),
+        })
+    }
 }
 
 impl Edges {
@@ -79,6 +124,7 @@ impl Edges {
             tally: edge.tally.clone(),
             sums: edge.sums,
             knows_connections: edge.knows_connections,
+            ..Total::default()
         };
         let mut totals: Vec<Total> = self.edges.iter().map(total).collect();
         let mut moved: HashMap<usize, usize> = HashMap::new();
@@ -100,6 +146,7 @@ impl Edges {
                     let server = front.server.sums(tuple.protocol).most(tracked.server.sums(tuple.protocol));
                     total.sums.add(together(client, server));
                     total.knows_connections = true;
+                    total.round_trips(&front.client, &tracked.server);
                 }
                 continue;
             }
@@ -110,6 +157,7 @@ impl Edges {
                 total.tally.add(&tracked.tally);
                 total.sums.add(tracked.sums(tuple.protocol));
                 total.knows_connections |= tracked.knows_connections();
+                total.round_trips(&tracked.client, &tracked.server);
             }
         }
         (totals, moved)
@@ -117,7 +165,7 @@ impl Edges {
 
     fn edge(&self, gathered: &Gathered, total: &Total, seconds: f64) -> Option<Edge> {
         let key = gathered.key;
-        let Total { tally, sums, knows_connections } = total;
+        let Total { tally, sums, knows_connections, .. } = total;
         let mut edge = empty(self.nodes.get(key.source)?, self.nodes.get(key.destination)?, key.port, key.protocol);
         // Ports that were too many.
         edge.overflow |= key.port.is_none()
@@ -136,6 +184,7 @@ impl Edges {
         edge.errors = sums.errors;
         edge.requests = sums.requests;
         edge.resets = sums.resets;
+        edge.tcp = total.tcp();
         edge.verdicts =
             Verdicts { forwarded: tally.forwarded, dropped: tally.dropped, audit: tally.audit, other: tally.other };
         if let Some((of, at, sketch)) = gathered.latencies() {

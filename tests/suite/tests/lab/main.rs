@@ -28,6 +28,7 @@ mod expiry;
 mod first_light;
 mod flood;
 mod gso;
+mod health;
 mod host_ends;
 mod ipv6;
 mod lasting;

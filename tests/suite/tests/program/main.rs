@@ -36,6 +36,7 @@ mod fragment;
 mod frame;
 mod full;
 mod generation;
+mod health;
 mod icmp;
 mod link;
 mod malformed;
