@@ -144,9 +144,9 @@ impl<'a> Shown<'a> {
         let mut out = Vec::new();
         let lines = self.edges.iter().flat_map(|edge| edge.findings.iter().map(move |finding| Line { edge, finding }));
         write_rows(&mut out, Format::Table, lines)?;
-        let more = if self.more > 0 { format!(", {} more with findings", self.more) } else { String::new() };
+        let more = if self.more > 0 { format!(", with findings and not shown: {}", self.more) } else { String::new() };
         let lost = if self.lost > 0 { format!(", {} events lost", self.lost) } else { String::new() };
-        writeln!(out, "{} edges without a finding{more}{lost}", self.healthy)?;
+        writeln!(out, "edges without a finding: {}{more}{lost}", self.healthy)?;
         Ok(out)
     }
 }

@@ -222,7 +222,7 @@ impl Way {
             self.srtt = took;
             self.rttvar = took >> 1;
         } else {
-            let off = if took > self.srtt { took - self.srtt } else { self.srtt - took };
+            let off = took.abs_diff(self.srtt);
             self.rttvar = self.rttvar - (self.rttvar >> 2) + (off >> 2);
             self.srtt = self.srtt - (self.srtt >> 3) + (took >> 3);
         }

@@ -159,8 +159,13 @@ mod tests {
     use crate::oriented::Protocol;
 
     fn edge(tcp: EdgeTcp, connections: u64) -> Edge {
-        let node = |name: &str| crate::node::Node { name: name.into(), kind: Kind::Workload, namespace: "shop".into() };
-        let mut edge = crate::edge::empty(&node("shop/web"), &node("shop/db"), Some(5432), Protocol::TCP);
+        let node = |name: &str| crate::node::Node {
+            kind: Kind::Workload,
+            namespace: "shop".into(),
+            name: name.into(),
+            workload: "Deployment".into(),
+        };
+        let mut edge = crate::edge::empty(&node("web"), &node("db"), Some(5432), Protocol::Tcp);
         (edge.tcp, edge.connections) = (Some(tcp), Some(connections));
         edge
     }

@@ -61,8 +61,8 @@ fn a_connection_that_fares_well_has_round_trips_and_no_finding() {
         // The end is told with what came of it.
         thread::sleep(Duration::from_millis(300));
         let told = flows(&dump.interrupt().stdout);
-        let of_cart = told.iter().filter(|flow| flow["interface"]["index"] == cart.host_ifindex);
-        let last = of_cart.last().unwrap();
+        let mut of_cart = told.iter().filter(|flow| flow["interface"]["index"] == cart.host_ifindex);
+        let last = of_cart.next_back().unwrap();
         let tcp = &extra(last)["connection"]["tcp"];
         assert!(tcp["tx"]["segments"].as_u64().unwrap() >= 200_000 / 65_536, "{tcp}");
         assert!(tcp["tx"]["srtt_ns"].as_u64().unwrap() > 0, "{tcp}");
