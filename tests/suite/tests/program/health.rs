@@ -57,7 +57,7 @@ impl Talk<'_> {
 
     /// What the pod sends, and what it receives.
     fn ways(&self, observer: &Observer) -> (Way, Way) {
-        let health = self.health(observer).expect("the connection is followed");
+        let health = self.health(observer).unwrap();
         (health.ways[usize::from(hook::FROM_POD)], health.ways[usize::from(hook::TO_POD)])
     }
 }
