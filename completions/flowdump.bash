@@ -407,7 +407,7 @@ _flowdump() {
             return 0
             ;;
         flowdump__subcmd__health)
-            opts="-o -j -r -f -n -l -t -A -4 -6 -h --by --top --interval --output --strict --fail-on-loss --attach --read --follow --pods --api --kubeconfig --context --per-packet --drops --tcp-health --l7 --l7-memory --show-secrets --buffer --own-node --root --first --last --since --until --duration --pod --from-pod --to-pod --namespace --from-namespace --to-namespace --service --from-service --to-service --workload --from-workload --to-workload --label --from-label --to-label --identity --from-identity --to-identity --cluster --from-cluster --to-cluster --ip --from-ip --to-ip --snat-ip --fqdn --from-fqdn --to-fqdn --port --from-port --to-port --protocol --tcp-flags --ip-version --type --verdict --drop-reason-desc --policy --traffic-direction --interface --node-name --node-label --uuid --trace-id --ip-trace-id --http-status --http-method --http-path --http-url --http-header --dns-query --sni --latency --min-bytes --cel-expression --all-namespaces --from-all-namespaces --to-all-namespaces --ipv4 --ipv6 --encrypted --unencrypted --reply --not --allowlist --denylist --log --help"
+            opts="-o -j -r -f -n -l -t -A -4 -6 -h --by --top --window --interval --output --strict --fail-on-loss --attach --read --follow --pods --api --kubeconfig --context --per-packet --drops --tcp-health --l7 --l7-memory --show-secrets --buffer --own-node --root --first --last --since --until --duration --pod --from-pod --to-pod --namespace --from-namespace --to-namespace --service --from-service --to-service --workload --from-workload --to-workload --label --from-label --to-label --identity --from-identity --to-identity --cluster --from-cluster --to-cluster --ip --from-ip --to-ip --snat-ip --fqdn --from-fqdn --to-fqdn --port --from-port --to-port --protocol --tcp-flags --ip-version --type --verdict --drop-reason-desc --policy --traffic-direction --interface --node-name --node-label --uuid --trace-id --ip-trace-id --http-status --http-method --http-path --http-url --http-header --dns-query --sni --latency --min-bytes --cel-expression --all-namespaces --from-all-namespaces --to-all-namespaces --ipv4 --ipv6 --encrypted --unencrypted --reply --not --allowlist --denylist --log --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -418,6 +418,10 @@ _flowdump() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --window)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -154,7 +154,8 @@ pod\t'Pods'
 namespace\t'Namespaces'
 service\t'Services where they are known, else workloads'"
 complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l top -d 'The most edges that are shown; others are counted' -r
-complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l interval -d 'How often it is shown; live 5s, with -r once at the end' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l window -d 'How far back now reaches, as flows come, 1m without it: what was wrong before, and is no more, is not told' -r
+complete -c flowdump -n "__fish_flowdump_using_subcommand health" -l interval -d 'How often it is shown, as flows come, 5s without it; with -r alone it is once, of all there are' -r
 complete -c flowdump -n "__fish_flowdump_using_subcommand health" -s o -l output -d 'Form of the output; without it table on a terminal, else jsonl' -r -f -a "table\t'A line for each finding; live on a terminal a screen that is drawn anew'
 json\t'The same as jsonl'
 jsonl\t'A JSON object each time, a line each'"

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chainkit_cli::{Failure, write_columns};
 use chainkit_edges::{Aggregate, AggregateBy, Aggregates, human_bytes, human_milliseconds};
@@ -12,7 +12,7 @@ use clap::{ArgMatches, Args, FromArgMatches};
 use jiff::Timestamp;
 
 use crate::cli::Options;
-use crate::pace::{self, Pace, While};
+use crate::pace::{self, Turns, While};
 use crate::sink::Report;
 
 /// The most groups that can be asked for.
@@ -66,9 +66,7 @@ impl Ask {
             aggregates: Aggregates::new(self.by.clone(), self.max_groups, since),
             by: self.by,
             in_whiles: self.interval.is_some(),
-            pace: Pace::new(self.interval, live || options.follow, Instant::now()),
-            live,
-            counted: None,
+            turns: Turns::new(self.interval, live || options.follow, live),
             json,
             out: Vec::new(),
             stdout: File::from(io::stdout().as_fd().try_clone_to_owned()?),
@@ -81,10 +79,7 @@ pub(crate) struct Folding {
     aggregates: Aggregates,
     by: Vec<AggregateBy>,
     in_whiles: bool,
-    pace: Pace,
-    live: bool,
-    /// The counters of connections were read for what is shown next.
-    counted: Option<Duration>,
+    turns: Turns,
     json: bool,
     out: Vec<u8>,
     stdout: File,
@@ -120,7 +115,7 @@ impl Folding {
 
 impl Report for Folding {
     fn take(&mut self, record: &Record) {
-        if let Some(over) = self.pace.before(record.time()) {
+        if let Some(over) = self.turns.before(record.time()) {
             // Neither writing to memory nor these types fail.
             let _ = self.show(over);
         }
@@ -132,7 +127,7 @@ impl Report for Folding {
     }
 
     fn wants_counters(&self) -> bool {
-        self.counted.is_none() && self.pace.is_due(Instant::now())
+        self.turns.wants_counters()
     }
 
     fn counters(&mut self, record: &Record) {
@@ -140,24 +135,19 @@ impl Report for Folding {
     }
 
     fn counted(&mut self, took: Duration) {
-        // What is read at the start is not for what is shown next.
-        self.counted = self.pace.is_due(Instant::now()).then_some(took);
+        self.turns.counted(took);
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {
-        let now = Instant::now();
-        if self.pace.is_due(now) && (self.counted.is_some() || !self.live) {
-            let rest = self.counted.take().unwrap_or_default() * pace::REST;
-            if let Some(over) = self.pace.show(now, rest) {
-                self.show(over)?;
-            }
+        if let Some(over) = self.turns.due() {
+            self.show(over)?;
         }
         self.write()
     }
 
     fn finish(&mut self) -> anyhow::Result<()> {
         if !self.aggregates.is_empty() {
-            let over = self.pace.end(Instant::now());
+            let over = self.turns.end();
             self.show(over)?;
         }
         self.write()

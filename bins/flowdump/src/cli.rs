@@ -114,7 +114,7 @@ fn command() -> Command {
              before: one flow for the first packet each way, each new TCP flag, each verdict and the end of a \
              connection.",
         )
-        .override_usage("flowdump [OPTIONS] [FILTERS]\n       flowdump map [OPTIONS] [FILTERS]\n       flowdump metrics [OPTIONS] [FILTERS]\n       flowdump top [OPTIONS] [FILTERS]")
+        .override_usage("flowdump [OPTIONS] [FILTERS]\n       flowdump health [OPTIONS] [FILTERS]\n       flowdump map [OPTIONS] [FILTERS]\n       flowdump metrics [OPTIONS] [FILTERS]\n       flowdump top [OPTIONS] [FILTERS]")
         .after_help(manual::EXAMPLES_IN_SHORT)
         .subcommands(commands)
 }

@@ -100,8 +100,9 @@ impl KernelDrops {
             if pod.path.is_none() && !self.complained {
                 self.complained = true;
                 self.log.warning(format!(
-                    "the network namespace behind interface {ifindex} was not found: drops inside of it are not told, and on \
-                     the node only those of addresses that endpoint records name; run as root, or with CAP_SYS_ADMIN and CAP_SYS_PTRACE",
+                    "the network namespace behind interface {ifindex} was not found in run/netns nor under any process: drops inside \
+                     of it are not told, and on the node only those of addresses that endpoint records name; not as root, it takes \
+                     CAP_SYS_ADMIN and CAP_SYS_PTRACE to look",
                 ));
             }
             self.pods.insert(ifindex, pod);

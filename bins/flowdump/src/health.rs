@@ -5,21 +5,28 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use chainkit_cli::{Exit, Format, Log, Row, write_rows};
-use chainkit_edges::{Budget, By, Edge, EdgeTcp, Edges, Finding, Severity, badness, findings};
+use chainkit_cli::{Exit, Failure, Format, Log, Row, write_rows};
+use chainkit_edges::{Budget, By, Edge, EdgeTcp, Edges, Finding, Severity, Window, badness, findings};
 use chainkit_flow::{Record, Time};
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::cli::{self, Options};
+use crate::manual;
 use crate::map::Nodes;
+use crate::pace::{self, Turns};
 use crate::screen::Screen;
 use crate::sink::{Report, Sink};
-use crate::{manual, pace};
 
 /// How often it is shown, live, unless told otherwise: connections that go on are told of as often.
 const EVERY: Duration = Duration::from_secs(5);
+
+/// How far back it is told of, as flows come, unless told otherwise.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// What ends so soon after it was shown is not shown once more.
+const JUST_NOW: Duration = Duration::from_millis(500);
 
 /// How long an edge is remembered after its last flow.
 const IDLE: SignedDuration = SignedDuration::from_mins(10);
@@ -34,7 +41,11 @@ struct HealthArgs {
     #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     top: u64,
 
-    /// How often it is shown; live 5s, with -r once at the end
+    /// How far back now reaches, as flows come, 1m without it: what was wrong before, and is no more, is not told
+    #[arg(long, value_name = "DURATION", value_parser = pace::interval)]
+    window: Option<Duration>,
+
+    /// How often it is shown, as flows come, 5s without it; with -r alone it is once, of all there are
     #[arg(long, value_name = "DURATION", value_parser = pace::interval)]
     interval: Option<Duration>,
 
@@ -81,6 +92,15 @@ pub(crate) fn run(matches: &ArgMatches, log: Log) -> anyhow::Result<Exit> {
     let live = options.read.is_none();
     options.follow |= live;
     options.tcp_health |= live;
+    if !options.follow {
+        for (flag, given) in [("--interval", ask.interval), ("--window", ask.window)] {
+            if given.is_some() {
+                let failure =
+                    Failure::usage(format!("{flag} is for flows as they come: saved ones are told of all at once"));
+                return Err(failure.remedy("follow the file with -f, or choose with --since and --until").into());
+            }
+        }
+    }
     let sink = Sink::reporting(&options, Box::new(Showing::new(ask, live, options.follow)?))?;
     cli::flows(&options, sink)
 }
@@ -90,6 +110,8 @@ pub(crate) fn run(matches: &ArgMatches, log: Log) -> anyhow::Result<Exit> {
 struct Shown<'a> {
     kind: &'static str,
     time: Option<Time>,
+    /// Over so many seconds, as flows come.
+    seconds: Option<f64>,
     /// Edges with findings, the worst first.
     edges: Vec<Bad<'a>>,
     /// Edges with findings that there was no room for.
@@ -113,7 +135,7 @@ struct Bad<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn new(edges: &'a [Edge], most: usize, time: Option<Time>, lost: u64) -> Self {
+    fn new(edges: &'a [Edge], most: usize, time: Option<Time>, seconds: Option<f64>, lost: u64) -> Self {
         let mut ranked: Vec<_> = edges
             .iter()
             .map(|edge| (edge, findings(edge)))
@@ -137,7 +159,7 @@ impl<'a> Shown<'a> {
             findings,
             tcp: edge.tcp,
         };
-        Self { kind: "Health", time, edges: ranked.into_iter().map(bad).collect(), more, healthy, lost }
+        Self { kind: "Health", time, seconds, edges: ranked.into_iter().map(bad).collect(), more, healthy, lost }
     }
 
     fn table(&self) -> io::Result<Vec<u8>> {
@@ -146,7 +168,8 @@ impl<'a> Shown<'a> {
         write_rows(&mut out, Format::Table, lines)?;
         let more = if self.more > 0 { format!(", with findings and not shown: {}", self.more) } else { String::new() };
         let lost = if self.lost > 0 { format!(", {} events lost", self.lost) } else { String::new() };
-        writeln!(out, "edges without a finding: {}{more}{lost}", self.healthy)?;
+        let over = self.seconds.map_or(String::new(), |seconds| format!(" over {seconds:.0} s"));
+        writeln!(out, "edges without a finding{over}: {}{more}{lost}", self.healthy)?;
         Ok(out)
     }
 }
@@ -184,9 +207,10 @@ struct Showing {
     top: usize,
     json: bool,
     live: bool,
-    every: Option<Duration>,
-    due: Instant,
-    counted: bool,
+    turns: Turns,
+    /// What is told of, as flows come; else all.
+    window: Option<Window>,
+    shown: bool,
     screen: Option<Screen>,
     stdout: File,
 }
@@ -198,28 +222,32 @@ impl Showing {
             Some(output) => output != Output::Table,
             None => !io::stdout().is_terminal(),
         };
-        let every = follow.then(|| ask.interval.unwrap_or(EVERY));
+        let interval = follow.then(|| ask.interval.unwrap_or(EVERY));
         Ok(Self {
             edges: Edges::new(By::from(ask.by), Budget::default()),
             top: usize::try_from(ask.top).unwrap_or(usize::MAX),
             json,
             live,
-            every,
-            due: Instant::now() + every.unwrap_or_default(),
-            counted: false,
+            turns: Turns::new(interval, follow, live),
+            window: follow.then(|| Window::new(ask.window.unwrap_or(WINDOW))),
+            shown: false,
             screen: if follow && !json { Screen::of_stdout()? } else { None },
             stdout: File::from(io::stdout().as_fd().try_clone_to_owned()?),
         })
     }
 
-    fn is_due(&self) -> bool {
-        self.every.is_some() && Instant::now() >= self.due
-    }
-
     fn show(&mut self) -> anyhow::Result<()> {
-        let snapshot = self.edges.snapshot();
+        self.shown = true;
+        let mut snapshot = self.edges.snapshot();
         let time = if self.live { Some(Time(Timestamp::now())) } else { snapshot.last };
-        let shown = Shown::new(&snapshot.edges, self.top, time, snapshot.lost);
+        let now = Instant::now();
+        let seconds = self.window.as_mut().map(|window| {
+            let all = snapshot.clone();
+            let seconds = window.cut(now, &mut snapshot).as_secs_f64();
+            window.note(now, &all);
+            (seconds * 1000.0).round() / 1000.0
+        });
+        let shown = Shown::new(&snapshot.edges, self.top, time, seconds, snapshot.lost);
         if self.json {
             let mut line = serde_json::to_vec(&shown)?;
             line.push(b'\n');
@@ -243,10 +271,7 @@ impl Report for Showing {
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {
-        // Live, what connections have come to is read first.
-        if self.is_due() && (self.counted || !self.live) {
-            self.counted = false;
-            self.due = Instant::now() + self.every.unwrap_or_default();
+        if self.turns.due().is_some() {
             self.show()?;
             let latest = self.edges.latest().map(|latest| latest.0.min(Timestamp::now()));
             if let Some(since) = latest.and_then(|latest| latest.checked_sub(IDLE).ok()) {
@@ -258,8 +283,10 @@ impl Report for Showing {
 
     fn finish(&mut self) -> anyhow::Result<()> {
         // On a terminal what was shown last stays, where what was there before comes back.
-        self.screen = None;
-        self.show()
+        let had_screen = self.screen.take().is_some();
+        // What was shown at this very moment is not shown again.
+        let is_new = self.turns.end().seconds >= JUST_NOW.as_secs_f64() || !self.shown;
+        if had_screen || is_new { self.show() } else { Ok(()) }
     }
 
     fn takes_counters(&self) -> bool {
@@ -267,15 +294,20 @@ impl Report for Showing {
     }
 
     fn wants_counters(&self) -> bool {
-        self.is_due() && !self.counted
+        self.turns.wants_counters()
     }
 
     fn counters(&mut self, record: &Record) {
         self.edges.take(record);
     }
 
-    fn counted(&mut self, _took: Duration) {
-        self.counted = true;
+    fn counted(&mut self, took: Duration) {
+        if !self.turns.counted(took)
+            && let Some(window) = &mut self.window
+        {
+            // What there was when it began is no matter of now.
+            window.note(Instant::now(), &self.edges.snapshot());
+        }
     }
 
     fn has_screen(&self) -> bool {

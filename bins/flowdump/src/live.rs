@@ -91,11 +91,11 @@ fn watch(
         drops.look(&options.root.root, source, &known.names)?;
     }
     // Before the tables are read, so that nothing falls between past and present.
-    let mut observer = if is_live { Some(begin(options, source, settings)?) } else { None };
+    let begun = if is_live { Some(begin(options, source, settings)?) } else { None };
     let mut layer7 = options.l7.map(Decoders::new);
     if past {
         // What has begun since is told by the observer.
-        let until = if observer.is_some() { monotonic() } else { u64::MAX };
+        let until = if begun.is_some() { monotonic() } else { u64::MAX };
         let mut show = |record| sink.record(record, None);
         let found =
             each_connection(source.datapath(), decoder, &mut known.rules, source.wanted(), until, None, &mut show)?;
@@ -107,11 +107,7 @@ fn watch(
         sink.end_of_past()?;
         sink.flush()?;
     }
-    let Some(observer) = &mut observer else { return Ok(Exit::Fine) };
-    let fares = match options.tcp_health {
-        true => Some(observer.want_health(source.datapath(), FOLLOWED).map_err(failure)?),
-        false => None,
-    };
+    let Some((mut observer, mut fares)) = begun else { return Ok(Exit::Fine) };
     // What comes from now on is told from what was there.
     tell_counters(sink, source, fares.as_deref(), decoder, &mut known.rules)?;
     let mut told = Losses::default();
@@ -124,7 +120,8 @@ fn watch(
             || deadline.is_some_and(|deadline| Instant::now() >= deadline)
     };
     loop {
-        let mut taken = take(options, observer, sink, decoder, &mut known.rules, layer7.as_mut(), fares.as_deref())?;
+        let mut taken =
+            take(options, &mut observer, sink, decoder, &mut known.rules, layer7.as_mut(), fares.as_deref())?;
         if let Some(drops) = &mut drops {
             taken += drops.read(decoder, &mut |record| sink.record(record, None))?;
         }
@@ -134,7 +131,7 @@ fn watch(
         sink.flush()?;
         let now = Instant::now();
         if now >= losses_at {
-            tell_losses(options, sink, observer, &mut told, decoder)?;
+            tell_losses(options, sink, &observer, &mut told, decoder)?;
             if let Some(drops) = &mut drops {
                 sink.lost(drops.lost()?, monotonic(), decoder)?;
             }
@@ -147,7 +144,7 @@ fn watch(
             let moved = look(options, sink, known, source, decoder)?;
             let wanted = filter(options, source)?;
             if moved {
-                *observer = begin(options, source, settings)?;
+                (observer, fares) = begin(options, source, settings)?;
                 told = Losses::default();
                 if let Some(layer7) = &mut layer7 {
                     layer7.forget_decisions();
@@ -187,7 +184,7 @@ fn watch(
     // What is in the ring by now was sent before the end.
     observer.stop();
     while !sink.done()
-        && take(options, observer, sink, decoder, &mut known.rules, layer7.as_mut(), fares.as_deref())? != 0
+        && take(options, &mut observer, sink, decoder, &mut known.rules, layer7.as_mut(), fares.as_deref())? != 0
     {}
     if let Some(layer7) = &mut layer7 {
         layer7.finish(monotonic(), decoder, &mut |record| sink.record(record, None))?;
@@ -199,7 +196,7 @@ fn watch(
         drops.finish();
     }
     tell_counters(sink, source, fares.as_deref(), decoder, &mut known.rules)?;
-    tell_losses(options, sink, observer, &mut told, decoder)?;
+    tell_losses(options, sink, &observer, &mut told, decoder)?;
     sink.flush()?;
     Ok(if told.pauses > 0 && options.fail_on_loss { Exit::No } else { Exit::Fine })
 }
@@ -263,12 +260,21 @@ fn event_of(
 }
 
 /// An observer that gets what was asked for.
-fn begin(options: &Options, source: &Source, settings: ObserverSettings) -> anyhow::Result<Observer> {
+/// Begins to observe, with what was asked of payload and of how connections fare.
+fn begin(
+    options: &Options,
+    source: &Source,
+    settings: ObserverSettings,
+) -> anyhow::Result<(Observer, Option<Arc<Followed>>)> {
     let mut observer = Observer::start(source.datapath(), &options.root.root, settings).map_err(failure)?;
     if options.l7.is_some() {
         observer.want_payload(source.datapath(), layer7::DECISIONS).map_err(failure)?;
     }
-    Ok(observer)
+    let fares = match options.tcp_health {
+        true => Some(observer.want_health(source.datapath(), FOLLOWED).map_err(failure)?),
+        false => None,
+    };
+    Ok((observer, fares))
 }
 
 /// Tells what was lost since it was last told.

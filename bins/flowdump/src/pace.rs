@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 const SHORTEST: Duration = Duration::from_millis(100);
 
 /// The counters of connections are read again after so many times as long as it took: a tenth of the time goes to it at most.
-pub(crate) const REST: u32 = 10;
+const REST: u32 = 10;
 
 /// An interval for a flag.
 pub(crate) fn interval(text: &str) -> Result<Duration, String> {
@@ -30,7 +30,7 @@ pub(crate) struct While {
 
 /// When to show.
 #[derive(Debug)]
-pub(crate) enum Pace {
+enum Pace {
     /// At the end.
     Once { began: Instant, live: bool, first: Option<Timestamp>, last: Option<Timestamp> },
     /// Each so often.
@@ -41,7 +41,7 @@ pub(crate) enum Pace {
 
 impl Pace {
     /// Once, unless there is an interval: by the clock where flows come as they happen, else by the time they bear.
-    pub(crate) fn new(interval: Option<Duration>, as_it_happens: bool, now: Instant) -> Self {
+    fn new(interval: Option<Duration>, as_it_happens: bool, now: Instant) -> Self {
         match interval {
             None => Self::Once { began: now, live: as_it_happens, first: None, last: None },
             Some(every) if as_it_happens => Self::Clock { every, due: now + every, began: now },
@@ -52,7 +52,7 @@ impl Pace {
     }
 
     /// A flow of this time comes: the while that was over before it. Flows that come late count in the while under way.
-    pub(crate) fn before(&mut self, time: Option<Time>) -> Option<While> {
+    fn before(&mut self, time: Option<Time>) -> Option<While> {
         let time = time?.0;
         match self {
             Self::Once { first, last, .. } => {
@@ -81,12 +81,12 @@ impl Pace {
     }
 
     /// Whether something is due by the clock.
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
+    fn is_due(&self, now: Instant) -> bool {
         matches!(self, Self::Clock { due, .. } if now >= *due)
     }
 
     /// It is shown now, by the clock, and not again for `rest` at least.
-    pub(crate) fn show(&mut self, now: Instant, rest: Duration) -> Option<While> {
+    fn show(&mut self, now: Instant, rest: Duration) -> Option<While> {
         let Self::Clock { every, due, began } = self else { return None };
         let seconds = now.duration_since(*began).as_secs_f64();
         *due = now + rest.max(*every);
@@ -95,7 +95,7 @@ impl Pace {
     }
 
     /// No more comes: the while that is under way.
-    pub(crate) fn end(&mut self, now: Instant) -> While {
+    fn end(&mut self, now: Instant) -> While {
         match self {
             Self::Once { began, live: true, .. } | Self::Clock { began, .. } => {
                 let seconds = now.duration_since(*began).as_secs_f64();
@@ -113,6 +113,53 @@ impl Pace {
                 While { until, seconds: every.as_secs_f64() }
             }
         }
+    }
+}
+
+/// When to show what is counted by events and by the counters of connections: live, the counters are read before it is shown.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    pace: Pace,
+    reads_counters: bool,
+    /// How long reading them took for what is shown next; none: they were not read yet.
+    counted: Option<Duration>,
+}
+
+impl Turns {
+    /// As [`Pace::new`]; `live`: there are counters to be read.
+    pub(crate) fn new(interval: Option<Duration>, as_it_happens: bool, live: bool) -> Self {
+        Self { pace: Pace::new(interval, as_it_happens, Instant::now()), reads_counters: live, counted: None }
+    }
+
+    /// A flow of this time comes: the while that was over before it.
+    pub(crate) fn before(&mut self, time: Option<Time>) -> Option<While> {
+        self.pace.before(time)
+    }
+
+    /// Whether the counters are to be read.
+    pub(crate) fn wants_counters(&self) -> bool {
+        self.counted.is_none() && self.pace.is_due(Instant::now())
+    }
+
+    /// They were read, which took so long; false: that was at the start, and not for what is shown next.
+    pub(crate) fn counted(&mut self, took: Duration) -> bool {
+        self.counted = self.pace.is_due(Instant::now()).then_some(took);
+        self.counted.is_some()
+    }
+
+    /// The while to be shown now, if one is due.
+    pub(crate) fn due(&mut self) -> Option<While> {
+        let now = Instant::now();
+        if !self.pace.is_due(now) || self.reads_counters && self.counted.is_none() {
+            return None;
+        }
+        let rest = self.counted.take().unwrap_or_default() * REST;
+        self.pace.show(now, rest)
+    }
+
+    /// No more comes: the while that is under way.
+    pub(crate) fn end(&mut self) -> While {
+        self.pace.end(Instant::now())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chainkit_cli::{Exit, Format, Log, Row, write_rows};
 use chainkit_edges::{
@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::cli::{self, Options};
 use crate::manual;
-use crate::pace::{self, Pace, While};
+use crate::pace::{self, Turns, While};
 use crate::screen::Screen;
 use crate::sink::{Report, Sink};
 
@@ -131,10 +131,8 @@ struct Showing {
     sort: Sort,
     limit: usize,
     json: bool,
-    pace: Pace,
+    turns: Turns,
     live: bool,
-    /// The counters of connections were read for what is shown next, which took so long.
-    counted: Option<Duration>,
     shown: bool,
     /// Flows since it was last shown.
     flows: u64,
@@ -173,9 +171,8 @@ impl Showing {
             sort,
             limit: usize::try_from(ask.limit).unwrap_or(usize::MAX),
             json,
-            pace: Pace::new(interval, follow, Instant::now()),
+            turns: Turns::new(interval, follow, live),
             live,
-            counted: None,
             shown: false,
             flows: 0,
             screen: if follow && !json { Screen::of_stdout()? } else { None },
@@ -211,7 +208,7 @@ impl Showing {
 
 impl Report for Showing {
     fn take(&mut self, record: &Record) {
-        if let Some(over) = self.pace.before(record.time()) {
+        if let Some(over) = self.turns.before(record.time()) {
             // Only writing to a terminal can fail, and flows that bear their own time are shown on none.
             let _ = self.show(over);
         }
@@ -224,7 +221,7 @@ impl Report for Showing {
     }
 
     fn wants_counters(&self) -> bool {
-        self.counted.is_none() && self.pace.is_due(Instant::now())
+        self.turns.wants_counters()
     }
 
     fn counters(&mut self, record: &Record) {
@@ -232,17 +229,12 @@ impl Report for Showing {
     }
 
     fn counted(&mut self, took: Duration) {
-        // What is read at the start is not for what is shown next.
-        self.counted = self.pace.is_due(Instant::now()).then_some(took);
+        self.turns.counted(took);
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {
-        let now = Instant::now();
-        if self.pace.is_due(now) && (self.counted.is_some() || !self.live) {
-            let rest = self.counted.take().unwrap_or_default() * pace::REST;
-            if let Some(over) = self.pace.show(now, rest) {
-                self.show(over)?;
-            }
+        if let Some(over) = self.turns.due() {
+            self.show(over)?;
         }
         self.write()
     }
@@ -251,7 +243,7 @@ impl Report for Showing {
         // On a terminal what was shown last stays, where what was there before comes back.
         let had_screen = self.screen.take().is_some();
         if had_screen || self.live || !self.shown || self.flows > 0 {
-            let over = self.pace.end(Instant::now());
+            let over = self.turns.end();
             self.show(over)?;
         }
         self.write()

@@ -84,6 +84,17 @@ fn no_more_edges_are_shown_than_asked_for_and_the_rest_is_counted() {
 }
 
 #[test]
+fn what_is_for_flows_as_they_come_is_refused_for_saved_ones() {
+    for flag in ["--interval", "--window"] {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_flowdump")).args(["health", "-r", "-", flag, "5s"]).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains(flag) && told.contains("-f"), "{told}");
+    }
+}
+
+#[test]
 fn people_get_a_line_for_each_reason() {
     let table = health(&lines(), &["-o", "table"]);
     assert!(

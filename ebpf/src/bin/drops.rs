@@ -136,8 +136,8 @@ fn dropped(ctx: &BtfTracePointContext) -> Option<()> {
     Some(())
 }
 
-/// Whether it is a TCP segment that carries nothing and opens nothing; or ICMPv6, each message of which Linux before 6.3 throws away without
-/// a reason once it has taken it in.
+/// Whether it is a TCP segment that carries nothing and opens nothing; or ICMPv6, each message of which Linux 6.1 throws away without a reason
+/// once it has taken it in.
 #[inline(always)]
 fn is_spent(key: &DropKey, facts: &DropFacts) -> bool {
     const ICMPV6: u8 = 58;

@@ -72,7 +72,10 @@ fn of_handshakes(edge: &Edge, tcp: &EdgeTcp, all: &mut Vec<Finding>) {
         all.push(finding("timeouts", rank(tcp.timeouts, connections, 0, 20), message, tcp.timeouts, connections));
     }
     if tcp.refused > 0 {
-        let message = format!("{dst} refuses {} of {connections} handshakes: nothing listens there", tcp.refused);
+        let message = format!(
+            "{dst} refuses {} of {connections} handshakes: nothing listens there, or a firewall rejects them",
+            tcp.refused
+        );
         all.push(finding("refused", rank(tcp.refused, connections, 0, 20), message, tcp.refused, connections));
     }
     for (who, resets) in [(&edge.src, tcp.resets_by_src), (&edge.dst, tcp.resets_by_dst)] {

@@ -24,6 +24,7 @@ mod page;
 mod sketch;
 mod tally;
 mod top;
+mod window;
 
 pub use aggregate::{Aggregate, Aggregates, By as AggregateBy, field_names};
 pub use dot::dot;
@@ -37,3 +38,4 @@ pub use numbers::{Counts, Latency, Numbers, Rates};
 pub use page::{Page, data, page};
 pub use sketch::Sketch;
 pub use top::{Line, Others, Rank, Sort, Top, TopRow, TopSnapshot, Who};
+pub use window::Window;

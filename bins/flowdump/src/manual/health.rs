@@ -24,13 +24,14 @@ srtt_ns, jitter_ns, rtt_min_ns, rtt_max_ns, rtt_samples
 
 handshake, beside tx and rx, is refused, timeout or unanswered (sent again, and waiting) where it has failed.
 
-flowdump health gathers this by edge, with what is known of any connection, and tells the worst, each with its reasons. In JSON a line
-is {\"kind\":\"Health\",\"time\",\"edges\":[{\"src\",\"dst\",\"port\",\"protocol\",\"severity\",\"connections\",\"findings\":[{\"id\",\"severity\",
+flowdump health gathers this by edge, with what is known of any connection, and tells the worst, each with its reasons: as flows come those
+of the last minute (--window), with -r of all there are. Counters, connections too, are of that while; round trips are of now. In JSON a
+line is {\"kind\":\"Health\",\"time\",\"seconds\",\"edges\":[{\"src\",\"dst\",\"port\",\"protocol\",\"severity\",\"connections\",\"findings\":[{\"id\",\"severity\",
 \"message\",\"count\",\"of\"}],\"tcp\"}],\"more\",\"healthy\",\"lost\"}; tcp is as in the edges of flowdump map --tcp-health. Edges are
 ordered by the worst severity of their findings, then by the sum of count/of.
 
 timeouts, refused
-  Handshakes not answered, and answered by a reset; an error from one in five connections.
+  Handshakes not answered (given up, or sent again and waiting), and answered by a reset; an error from one in five connections.
 
 retransmits
   From 1 % of 20 segments or more a warning, from 5 % an error.

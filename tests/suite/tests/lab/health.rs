@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use chainkit_bpf::{Kit, find};
 use chainkit_lab::peer::tcp;
-use chainkit_lab::{Lab, Pod, skip};
+use chainkit_lab::{Lab, Pod, Running, skip};
 use serde_json::Value;
 
-use crate::dump::{Dump, extra, flows, records};
+use crate::dump::{Dump, extra, flowdump, flows, records};
 use crate::stage::{Watch, at, eventually, on_node};
 
 /// Starts `flowdump` with these arguments, and waits until the kernel follows connections for it.
@@ -81,7 +81,52 @@ fn refused_handshakes_are_told_by_who_refuses() {
     fares(act, |health| {
         let refused = finding(health, "refused");
         assert_eq!((&refused["count"], &refused["severity"]), (&4.into(), &"error".into()));
-        assert_eq!(refused["message"], "shop/web:81 refuses 4 of 4 handshakes: nothing listens there");
+        assert_eq!(
+            refused["message"],
+            "shop/web:81 refuses 4 of 4 handshakes: nothing listens there, or a firewall rejects them"
+        );
+    });
+}
+
+#[test]
+fn what_was_before_is_no_matter_of_now() {
+    on_node(|lab| {
+        let (cart, web) = (lab.pod("shop", "cart").unwrap(), lab.pod("shop", "web").unwrap());
+        let _watch = Watch::start(lab, &[&cart, &web], Kit::best());
+        let refused = |port| assert!(cart.run(|| TcpStream::connect(at(web.ip4, port))).unwrap().is_err());
+        refused(81);
+        let dump = start(lab, &["health", "-j", "--by", "pod"]);
+        refused(82);
+        let told = records(&dump.interrupt().stdout);
+        let ports: Vec<_> =
+            told.last().unwrap()["edges"].as_array().unwrap().iter().map(|edge| &edge["port"]).collect();
+        assert_eq!(ports, [82], "{told:#?}");
+    });
+}
+
+#[test]
+fn one_that_is_moved_to_anothers_datapath_goes_on_to_tell() {
+    on_node(|lab| {
+        // Each loads a datapath, since there is nothing to attach to; the first to attach then gives the other its own.
+        let arguments = ["--attach", "all", "--tcp-health", "-j"];
+        let dumps = [(); 2].map(|()| Running::start(flowdump(lab, &arguments)).unwrap());
+        thread::sleep(Duration::from_secs(1));
+        let (cart, web) = (lab.pod("shop", "cart").unwrap(), lab.pod("shop", "web").unwrap());
+        eventually("two do not look at one datapath", || {
+            find(lab.root()).unwrap().is_some_and(|datapath| {
+                let control = datapath.control_value().unwrap();
+                control.observers.count_ones() == 2 && control.health.count_ones() == 2
+            })
+        });
+        let server = web.run(|| tcp::sink(at(web.ip4, 0))).unwrap().unwrap();
+        cart.run(|| tcp::source(server.address(), 100_000)).unwrap().unwrap();
+        eventually("the server has not read all", || server.bytes() == 100_000);
+        thread::sleep(Duration::from_millis(300));
+        for running in dumps {
+            let told = flows(&Dump { running }.interrupt().stdout);
+            let fares = told.iter().any(|flow| extra(flow)["connection"]["tcp"]["tx"]["segments"].is_u64());
+            assert!(fares, "{told:#?}");
+        }
     });
 }
 
