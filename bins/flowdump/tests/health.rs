@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+mod common;
 
 use serde_json::{Value, json};
 
@@ -28,13 +27,7 @@ fn line(port: u16, first_seen: &str, event: &str, reason: Option<&str>, connecti
 }
 
 fn health(lines: &[String], arguments: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flowdump"));
-    command.args(["health", "-r", "-", "--by", "pod"]).args(arguments);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all((lines.join("\n") + "\n").as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    common::shown(&[&["health", "-r", "-", "--by", "pod"], arguments].concat(), &(lines.join("\n") + "\n"))
 }
 
 fn lines() -> Vec<String> {
@@ -86,8 +79,7 @@ fn no_more_edges_are_shown_than_asked_for_and_the_rest_is_counted() {
 #[test]
 fn what_is_for_flows_as_they_come_is_refused_for_saved_ones() {
     for flag in ["--interval", "--window"] {
-        let output =
-            Command::new(env!("CARGO_BIN_EXE_flowdump")).args(["health", "-r", "-", flag, "5s"]).output().unwrap();
+        let output = common::flowdump(&["health", "-r", "-", flag, "5s"], "");
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{told}");
         assert!(told.contains(flag) && told.contains("-f"), "{told}");

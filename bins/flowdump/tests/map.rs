@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure shows its line")]
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+mod common;
 
 /// A connection from shop/web to shop/db that has ended, as the pod at one of its ends tells it.
 fn closed(by_client: bool) -> String {
@@ -20,28 +19,9 @@ fn closed(by_client: bool) -> String {
     )
 }
 
-fn map(arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_flowdump"))
-        .arg("map")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_owned();
-    let writer = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    output
-}
-
+/// What a map prints.
 fn shown(arguments: &[&str], input: &str) -> String {
-    let output = map(arguments, input);
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), told.as_str()), (Some(0), ""), "{arguments:?}");
-    String::from_utf8(output.stdout).unwrap()
+    common::shown(&[&["map"], arguments].concat(), input)
 }
 
 #[test]
@@ -61,10 +41,10 @@ fn lines_of_two_nodes_are_one_edge_and_count_once() {
 #[test]
 fn filters_choose_as_without_a_map_and_flags_belong_behind_the_command() {
     assert_eq!(shown(&["-r", "-", "-j", "--to-port", "80"], &closed(true)), "");
-    let before = Command::new(env!("CARGO_BIN_EXE_flowdump")).args(["--pod", "x", "map"]).output().unwrap();
+    let before = common::flowdump(&["--pod", "x", "map"], "");
     assert_eq!(before.status.code(), Some(2));
     assert!(String::from_utf8(before.stderr).unwrap().contains("--pod stands before map"));
-    let gone = map(&["-r", "/no/such/file"], "");
+    let gone = common::flowdump(&["map", "-r", "/no/such/file"], "");
     assert_eq!((gone.status.code(), gone.stdout.as_slice()), (Some(2), &b""[..]));
 }
 

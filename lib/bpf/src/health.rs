@@ -4,13 +4,13 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use chainkit_abi::{Health, PayloadKey};
+use chainkit_abi::Health;
 
 use crate::{
-    btf::{self, Type},
     error::{Context, Result},
+    forgetful,
     payload::Stream,
-    sys::{self, NewMap},
+    sys,
 };
 
 /// Fewest connections that a map holds: the kernel lays 128 entries aside for each CPU that writes, and a small one would forget early.
@@ -27,21 +27,7 @@ pub struct Followed {
 impl Followed {
     /// A map for so many connections; the one that was quiet longest makes room for another.
     pub(crate) fn new(most: u32) -> Result<Self> {
-        const LRU_HASH: u32 = 9;
-        const KEY: usize = size_of::<PayloadKey>();
-        const VALUE: usize = size_of::<Health>();
-        let types = btf::load().during(|| "load type information for the health of connections")?;
-        let most = most.clamp(FEWEST, MOST);
-        let new = NewMap {
-            name: "health",
-            map_type: LRU_HASH,
-            key_size: u32::try_from(KEY).unwrap_or(0),
-            value_size: u32::try_from(VALUE).unwrap_or(0),
-            max_entries: most,
-            flags: 0,
-            btf: Some((types.as_fd(), Type::Struct(KEY).id(), Type::Struct(VALUE).id())),
-        };
-        let map = sys::create_map(new).during(|| format!("create a map for the health of {most} connections"))?;
+        let map = forgetful::map::<Health>("health", most.clamp(FEWEST, MOST), "the health")?;
         Ok(Self { map })
     }
 

@@ -14,6 +14,7 @@ mod drops;
 mod endpoint;
 mod entering;
 mod error;
+mod forgetful;
 pub mod health;
 mod lasting;
 mod lease;

@@ -10,9 +10,8 @@ use std::{
 use chainkit_abi::{Event, PayloadKey, PayloadState, Piece, copy, hook, opened};
 
 use crate::{
-    btf::{self, Type},
     error::{Context, Result},
-    sys::{self, NewMap},
+    forgetful, sys,
     tables::{Connection, Key},
 };
 
@@ -135,21 +134,7 @@ pub(crate) struct Decisions {
 impl Decisions {
     /// A map for so many decisions; the least used makes room for another.
     pub(crate) fn new(most: u32) -> Result<Self> {
-        const LRU_HASH: u32 = 9;
-        const KEY: usize = size_of::<PayloadKey>();
-        const VALUE: usize = size_of::<PayloadState>();
-        let types = btf::load().during(|| "load type information for decisions about payload")?;
-        let most = most.clamp(FEWEST, MOST);
-        let new = NewMap {
-            name: "decisions",
-            map_type: LRU_HASH,
-            key_size: u32::try_from(KEY).unwrap_or(0),
-            value_size: u32::try_from(VALUE).unwrap_or(0),
-            max_entries: most,
-            flags: 0,
-            btf: Some((types.as_fd(), Type::Struct(KEY).id(), Type::Struct(VALUE).id())),
-        };
-        let map = sys::create_map(new).during(|| format!("create a map of {most} decisions about payload"))?;
+        let map = forgetful::map::<PayloadState>("decisions", most.clamp(FEWEST, MOST), "decisions about the payload")?;
         Ok(Self { map })
     }
 
