@@ -37,8 +37,9 @@ pub(crate) struct KernelDrops {
     drops: Drops,
     netns: u32,
     pods: HashMap<u32, Pod>,
-    /// Pods whose namespace this process did not find, and those that were told of.
+    /// It was said that a pod's namespace was not found.
     complained: bool,
+    /// It was said that there is no room for more.
     full: bool,
     told: DropLosses,
     log: Log,

@@ -197,6 +197,12 @@ Save everything, and look at it later, here or with hubble:
     flowdump -r flows.jsonl --verdict DROPPED -o table
     hubble observe --input-file flows.jsonl
 
+Which edges fare worst now, and why; now, and from what was saved:
+
+    flowdump health --by pod
+    flowdump --tcp-health -j > fares.jsonl
+    flowdump health -r fares.jsonl -o table
+
 Responses of HTTP that failed or were slow:
 
     flowdump --l7 --http-status 5+

@@ -84,6 +84,7 @@ pub(crate) struct View {
     past_until: Option<i128>,
     requests: u32,
     errors: u32,
+    kernel_drops: u32,
     /// A reset was seen, of a connection of which nothing else is told.
     reset: bool,
 }
@@ -135,7 +136,7 @@ impl View {
         }
         // What the kernel has dropped has not reset anything, nor told of counters.
         if let Some(extra) = extra.filter(|extra| extra.drop.is_some()) {
-            self.errors = self.errors.saturating_add(extra.count.max(1));
+            self.kernel_drops = self.kernel_drops.saturating_add(extra.count.max(1));
             return News::default();
         }
         let connection = extra.and_then(|extra| extra.connection.as_ref());
@@ -230,7 +231,12 @@ impl View {
             // Others do not have to answer.
             sums.unanswered = 0;
         }
-        Sums { requests: self.requests.into(), errors: self.errors.into(), ..sums }
+        Sums {
+            requests: self.requests.into(),
+            errors: self.errors.saturating_add(self.kernel_drops).into(),
+            kernel_drops: self.kernel_drops.into(),
+            ..sums
+        }
     }
 
     fn knows_connections(&self) -> bool {

@@ -36,7 +36,7 @@ pub struct Edge {
     /// Packets that were dropped.
     pub denied: u64,
     /// Requests that failed on the side of `dst`: HTTP from 500 on, gRPC other than OK, DNS other than 0 and 3, Kafka other
-    /// than 0.
+    /// than 0; and packets that the kernel dropped.
     pub errors: u64,
     /// Half of the latencies are below, milliseconds.
     pub p50_ms: Option<f64>,
@@ -62,6 +62,8 @@ pub struct Edge {
     pub connections: Option<u64>,
     /// Requests of applications.
     pub requests: u64,
+    /// Of `errors`, packets that the kernel dropped, which was nobody's policy.
+    pub kernel_drops: u64,
     /// TCP connections that were reset.
     pub resets: u64,
     /// TCP connections that ended without an answer.
@@ -286,6 +288,7 @@ pub(crate) fn empty(source: &Node, destination: &Node, port: Option<u16>, protoc
         dst_namespace: namespace(destination),
         connections: None,
         requests: 0,
+        kernel_drops: 0,
         resets: 0,
         unanswered: None,
         tcp: None,

@@ -19,7 +19,8 @@ pub enum Severity {
 /// Something that is wrong with an edge.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// What: `timeouts`, `refused`, `retransmits`, `out_of_order`, `zero_windows`, `resets`, `jitter`, `errors` or `denied`.
+    /// What: `timeouts`, `refused`, `retransmits`, `out_of_order`, `zero_windows`, `resets`, `jitter`, `errors`, `kernel_drops` or
+    /// `denied`.
     pub id: &'static str,
     /// How much it matters.
     pub severity: Severity,
@@ -43,9 +44,18 @@ pub fn findings(edge: &Edge) -> Vec<Finding> {
         of_segments(edge, tcp, &mut all);
     }
     let (src, dst) = (&edge.src, place(edge));
-    if edge.errors > 0 {
-        let message = format!("{} of {} requests to {dst} failed", edge.errors, edge.requests.max(edge.errors));
-        all.push(finding("errors", rank(edge.errors, edge.requests, 1, 10), message, edge.errors, edge.requests));
+    let failed = edge.errors.saturating_sub(edge.kernel_drops);
+    if failed > 0 {
+        let requests = edge.requests.max(failed);
+        let message = format!("{failed} of {requests} requests to {dst} failed");
+        all.push(finding("errors", rank(failed, requests, 1, 10), message, failed, requests));
+    }
+    if edge.kernel_drops > 0 {
+        let message = format!(
+            "the kernel dropped {} packets between {src} and {dst}: flowdump --drops tells why",
+            edge.kernel_drops
+        );
+        all.push(finding("kernel_drops", Severity::Warning, message, edge.kernel_drops, 0));
     }
     if edge.denied > 0 {
         let by = edge.denied_by.first().map_or(String::new(), |policy| format!(", by {policy}"));
@@ -182,6 +192,18 @@ mod tests {
         assert_eq!(told(EdgeTcp { measured: 9, segments_to: 1000, retransmits_to: 9, ..EdgeTcp::default() }, 9), []);
         let few = EdgeTcp { measured: 1, segments_to: 3, retransmits_to: 1, ..EdgeTcp::default() };
         assert_eq!(told(few, 1), [], "one of three says nothing");
+    }
+
+    #[test]
+    fn what_the_kernel_drops_is_no_request_that_failed() {
+        let mut edge = edge(EdgeTcp::default(), 5);
+        (edge.errors, edge.kernel_drops) = (3, 3);
+        let told = findings(&edge);
+        assert_eq!(told.iter().map(|finding| finding.id).collect::<Vec<_>>(), ["kernel_drops"]);
+        (edge.errors, edge.requests) = (4, 100);
+        let told = findings(&edge);
+        assert_eq!(told.iter().map(|finding| finding.id).collect::<Vec<_>>(), ["errors", "kernel_drops"]);
+        assert_eq!(told[0].message, "1 of 100 requests to shop/db:5432 failed");
     }
 
     #[test]

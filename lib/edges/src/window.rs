@@ -19,6 +19,7 @@ struct Counts {
     connections: u64,
     requests: u64,
     errors: u64,
+    kernel_drops: u64,
     denied: u64,
     tcp: EdgeTcp,
 }
@@ -78,9 +79,9 @@ fn name(hasher: &RandomState, edge: &Edge) -> u64 {
 }
 
 fn counts(edge: &Edge) -> Counts {
-    let Edge { flows, requests, errors, denied, .. } = *edge;
+    let Edge { flows, requests, errors, kernel_drops, denied, .. } = *edge;
     let connections = edge.connections.unwrap_or(0);
-    Counts { flows, connections, requests, errors, denied, tcp: edge.tcp.unwrap_or_default() }
+    Counts { flows, connections, requests, errors, kernel_drops, denied, tcp: edge.tcp.unwrap_or_default() }
 }
 
 fn subtract(edge: &mut Edge, before: &Counts) {
@@ -88,6 +89,7 @@ fn subtract(edge: &mut Edge, before: &Counts) {
         (&mut edge.flows, before.flows),
         (&mut edge.requests, before.requests),
         (&mut edge.errors, before.errors),
+        (&mut edge.kernel_drops, before.kernel_drops),
         (&mut edge.denied, before.denied),
     ] {
         *counter = counter.saturating_sub(before);

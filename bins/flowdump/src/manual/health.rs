@@ -39,8 +39,9 @@ retransmits
 resets
   After the handshake, by one side: three or more, and one in ten connections; a warning.
 
-zero_windows, denied, errors
-  Windows closed, and packets that policy denied: a warning. Requests that failed (--l7): from 1 % a warning, from 10 % an error.
+zero_windows, denied, kernel_drops, errors
+  Windows closed, packets that policy denied, and that the kernel dropped (--drops): a warning. Requests that failed (--l7): from
+  1 % a warning, from 10 % an error.
 
 out_of_order, jitter
   From 1 % of segments; a variation of 5 ms and half the round trip or more: worth knowing.

@@ -57,10 +57,17 @@ denied, would_deny, denied_by
 
 requests, errors
   Requests, and those that failed at dst: HTTP status from 500 on, a gRPC status other than 0, a DNS response code other
-  than 0 and 3, a Kafka error code other than 0; and packets that the kernel dropped (--drops).
+  than 0 and 3, a Kafka error code other than 0; and packets that the kernel dropped (--drops), which kernel_drops counts
+  alone.
 
 resets, unanswered
   TCP connections that were reset, and that ended without an answer (null where no line tells).
+
+tcp
+  How TCP fares, where a handshake failed or --tcp-health measured: measured (connections that were), segments_to and _from,
+  retransmits_to and _from, out_of_order_to and _from, zero_windows_by_src and _by_dst, resets_by_src and _by_dst (after the
+  handshake), refused, timeouts (handshakes not answered), rtt_p50_ms, rtt_p99_ms, jitter_p50_ms (of connections that are
+  remembered; null where there is none). What they are of is said under HOW TCP FARES.
 
 p50_ms, p99_ms, latencies, latency_of, latency_at
   Latency that half and 99 of 100 are below, in milliseconds, within 3.2 %; of how many; of what: of requests what l7 can

@@ -182,6 +182,7 @@ impl Edges {
         edge.denied = tally.denied;
         edge.would_deny = tally.would_deny;
         edge.errors = sums.errors;
+        edge.kernel_drops = sums.kernel_drops;
         edge.requests = sums.requests;
         edge.resets = sums.resets;
         edge.tcp = total.tcp();
