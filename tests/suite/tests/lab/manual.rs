@@ -14,8 +14,11 @@ use chainkit_lab::{Lab, Running, program, skip};
 use crate::denied_by::Stage;
 use crate::stage::{SOON, at, on_node};
 
-/// What runs until it is ended is ended after so long.
-const LIVE: &str = "2s";
+/// What runs until it is ended ends after so long, counted from when it looks: a machine under load takes its time to get there.
+const LIVE: &str = "1s";
+
+/// What does not end by that, a server and what says itself how long it runs, is ended as Ctrl-C does after so long.
+const LONGEST: &str = "10s";
 
 /// The commands of a page in the form of man: what stands between `.nf` and `.fi`, one string for each place.
 fn examples(page: &str) -> Vec<String> {
@@ -50,8 +53,7 @@ fn script(folder: &Path, name: &str, text: &str) {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// The programs of the examples: `flowdump` with the lab's root, ended as Ctrl-C does if it does not end by itself; `kubectl` with
-/// the lab's objects, whose watches end as those of a server do.
+/// The programs of the examples: `flowdump` with the lab's root, for a while; `kubectl` with the lab's objects, whose watches end as those of a server do.
 fn tools(lab: &Lab, folder: &Path) {
     let (flowdump, root) = (program("flowdump").unwrap(), lab.root().display());
     let real = flowdump.display();
@@ -59,7 +61,8 @@ fn tools(lab: &Lab, folder: &Path) {
     let text = format!(
         "sub=(); case ${{1:-}} in map|metrics|top|health) sub=(\"$1\"); shift;; esac\n\
          [[ \" $* \" == *' -r '* ]] && exec {real} \"${{sub[@]}}\" \"$@\"\n\
-         exec timeout --preserve-status --signal=INT {LIVE} {real} \"${{sub[@]}}\" --root {root} \"$@\""
+         span=(--duration {LIVE}); [[ \" ${{sub[*]}} $* \" != *' --duration '* && ${{sub[*]}} != metrics ]] || span=()\n\
+         exec timeout --preserve-status --signal=INT {LONGEST} {real} \"${{sub[@]}}\" --root {root} \"${{span[@]}}\" \"$@\""
     );
     script(folder, "flowdump", &text);
     let objects = lab.pods_file().unwrap();
