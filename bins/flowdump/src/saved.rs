@@ -1,7 +1,7 @@
 //! Flows from saved lines: a file, a growing file, or a pipe.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek};
+use std::io::{self, Seek};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -95,22 +95,20 @@ struct Lines<'a> {
 impl Lines<'_> {
     /// Reads to the end of the input as it is now.
     fn drain(&mut self, input: &mut File, stop: &Stop) -> anyhow::Result<()> {
-        let mut chunk = vec![0; CHUNK];
         while !stop.now() && !self.sink.done() {
             // A pipe may be silent for long: it must not keep a signal waiting.
             if !readable(input)? {
                 self.sink.tick()?;
                 continue;
             }
-            let read = match input.read(&mut chunk) {
+            match self.buffer.read_from(input, CHUNK) {
                 Ok(0) => break,
-                Ok(read) => read,
+                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     return Err(error).with_context(|| format!("cannot read {}", self.place));
                 }
-            };
-            self.buffer.push(chunk.get(..read).unwrap_or_default());
+            }
             self.take_lines()?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Reading saved lines.
 
 use std::fmt;
+use std::io::{self, Read};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -28,12 +29,18 @@ pub enum BadLine {
     Foreign,
 }
 
+/// The most room that is kept, in bytes, once a line that needed more is out.
+const MAX_SPARE: usize = 1 << 20;
+
 /// Cuts input into lines.
 ///
 /// Bytes go in as they come; a line comes out as soon as it is whole, and what was not whole waits for the rest of it.
 #[derive(Default)]
 pub struct LineBuffer {
+    /// What came in, and behind it room for more, which is kept so that it need not be made anew.
     bytes: Vec<u8>,
+    /// Where in `bytes` the room begins.
+    end: usize,
     /// Where the next line begins in `bytes`.
     start: usize,
     /// Up to where no line feed was found.
@@ -47,7 +54,7 @@ impl fmt::Debug for LineBuffer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("LineBuffer")
             .field("number", &self.number)
-            .field("waiting", &self.bytes.len().saturating_sub(self.start))
+            .field("waiting", &self.end.saturating_sub(self.start))
             .finish()
     }
 }
@@ -58,18 +65,45 @@ pub(crate) type Line<'a> = (u64, Result<&'a [u8], BadLine>);
 impl LineBuffer {
     /// Takes more of the input.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.bytes.drain(..self.start);
+        if let Some(room) = self.room(bytes.len()).get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.end += bytes.len();
+        }
+    }
+
+    /// Reads once from the input, `most` bytes at the most; answers how many came, 0 at its end.
+    ///
+    /// # Errors
+    /// Those of the input, with nothing taken.
+    pub fn read_from(&mut self, input: &mut impl Read, most: usize) -> io::Result<usize> {
+        let read = input.read(self.room(most))?.min(most);
+        self.end += read;
+        Ok(read)
+    }
+
+    /// Lets go of the lines that came out; room for so many bytes behind what waits.
+    fn room(&mut self, length: usize) -> &mut [u8] {
+        self.bytes.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
         self.searched -= self.start;
         self.start = 0;
-        self.bytes.extend_from_slice(bytes);
+        let needed = self.end + length;
+        if self.bytes.len() < needed {
+            self.bytes.resize(needed, 0);
+        } else if self.bytes.len() > MAX_SPARE && needed <= MAX_SPARE {
+            // After a line of unusual length.
+            self.bytes.truncate(needed);
+            self.bytes.shrink_to_fit();
+        }
+        self.bytes.get_mut(self.end..needed).unwrap_or_default()
     }
 
     /// The next whole line that is not blank.
     pub fn next_line(&mut self) -> Option<Line<'_>> {
         loop {
-            let rest = self.bytes.get(self.searched..)?;
+            let rest = self.bytes.get(self.searched..self.end)?;
             let Some(length) = memchr::memchr(b'\n', rest) else {
-                self.searched = self.bytes.len();
+                self.searched = self.end;
                 if self.searched - self.start > MAX_LINE {
                     self.skipping = true;
                     self.start = self.searched;
@@ -91,13 +125,13 @@ impl LineBuffer {
 
     /// The last line of an input that ended without a line feed.
     pub fn finish(&mut self) -> Option<Line<'_>> {
-        let from = std::mem::replace(&mut self.start, self.bytes.len());
+        let from = std::mem::replace(&mut self.start, self.end);
         self.searched = self.start;
         self.number += 1;
         if std::mem::take(&mut self.skipping) || self.start - from > MAX_LINE {
             return Some((self.number, Err(BadLine::TooLong)));
         }
-        let line = self.bytes.get(from..)?.trim_ascii();
+        let line = self.bytes.get(from..self.end)?.trim_ascii();
         (!line.is_empty()).then_some((self.number, Ok(line)))
     }
 
@@ -180,6 +214,9 @@ mod tests {
             }
         }
         assert_eq!(found, [(1, Err(BadLine::TooLong)), (2, Ok(b"next".to_vec()))]);
+        buffer.push(b"more\n");
+        buffer.push(b"");
+        assert!(buffer.bytes.len() <= MAX_SPARE, "{} bytes are kept for a line that is out", buffer.bytes.len());
         input.truncate(2 * MAX_LINE);
         assert_eq!(lines(&input, 1 << 16), [(1, Err(BadLine::TooLong))], "without a line feed at its end");
     }
@@ -207,6 +244,21 @@ mod tests {
             chunk in 1usize..20,
         ) {
             prop_assert_eq!(lines(&input, chunk), lines(&input, 1000));
+        }
+
+        #[test]
+        fn what_is_read_is_what_would_be_pushed(
+            input in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b' '), Just(b'a')], 0..60),
+            most in 1usize..20,
+        ) {
+            let (mut buffer, mut found, mut rest) = (LineBuffer::default(), Vec::new(), input.as_slice());
+            while buffer.read_from(&mut rest, most).unwrap() > 0 {
+                while let Some((number, line)) = buffer.next_line() {
+                    found.push((number, line.map(<[u8]>::to_vec)));
+                }
+            }
+            found.extend(buffer.finish().map(|(number, line)| (number, line.map(<[u8]>::to_vec))));
+            prop_assert_eq!(found, lines(&input, 1000));
         }
 
         #[test]

@@ -90,7 +90,7 @@ fn paint(colour: Option<&[u8]>, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u
     }
 }
 
-/// Appends a number in decimal: there are two in every line, and the general way of formatting one shows in a profile.
+/// Appends a number in decimal: there are up to four in every line, and the general way of formatting one shows in a profile.
 fn push_number(number: u32, out: &mut Vec<u8>) {
     let mut digits = [b'0'; 10];
     let (mut rest, mut length) = (number, 0);
@@ -160,10 +160,15 @@ pub(super) fn push_identity(flow: &Flow, side: Side, colour: bool, out: &mut Vec
     let reserved = usize::try_from(identity).ok().and_then(|identity| RESERVED.get(identity));
     out.push(b' ');
     paint(colour.then_some(MAGENTA), out, |out| {
-        let _ = match reserved {
-            Some(name) => write!(out, "({name})"),
-            None => write!(out, "(ID:{identity})"),
-        };
+        out.push(b'(');
+        match reserved {
+            Some(name) => out.extend_from_slice(name.as_bytes()),
+            None => {
+                out.extend_from_slice(b"ID:");
+                push_number(identity, out);
+            }
+        }
+        out.push(b')');
     });
 }
 
